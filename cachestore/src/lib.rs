@@ -1,0 +1,4 @@
+pub mod digest;
+pub mod error;
+pub mod oci;
+pub mod reference;
