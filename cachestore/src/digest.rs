@@ -41,6 +41,14 @@ impl Digest {
         Ok(Self(bytes))
     }
 
+    /// The smallest digest, for ranges.
+    pub(crate) const MIN: Self = Self([0; 32]);
+
+    /// Returns the smallest digest whose hexadecimal form starts with these digits.
+    pub(crate) fn first_with_prefix(hex: &str) -> Option<Self> {
+        Self::from_hex(&format!("{hex:0<64}")).ok()
+    }
+
     /// Returns the 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -246,7 +254,15 @@ mod tests {
     fn text_form_round_trips_and_anything_else_is_refused() {
         assert_eq!(EMPTY.parse::<Digest>().unwrap().to_string(), EMPTY);
         let hex = &EMPTY[7..];
-        for bad in [hex, "sha256:", "sha512:00", &EMPTY[..70], &format!("{EMPTY}0"), &EMPTY.to_uppercase(), "sha256:é"] {
+        for bad in [
+            hex,
+            "sha256:",
+            "sha512:00",
+            &EMPTY[..70],
+            &format!("{EMPTY}0"),
+            &EMPTY.to_uppercase(),
+            "sha256:é",
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

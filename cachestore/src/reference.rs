@@ -211,12 +211,15 @@ fn is_path(path: &str) -> bool {
     path.split('/').all(|component| {
         let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let bytes = component.as_bytes();
-        let ends_in_words = bytes.first().copied().is_some_and(is_word) && bytes.last().copied().is_some_and(is_word);
+        let ends_in_words =
+            bytes.first().copied().is_some_and(is_word) && bytes.last().copied().is_some_and(is_word);
         ends_in_words
             && component
                 .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
                 .filter(|separator| !separator.is_empty())
-                .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+                .all(|separator| {
+                    matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+                })
     })
 }
 
@@ -236,11 +239,19 @@ mod tests {
             ("docker.io/library/a/b", "docker.io/library/a/b:latest", "library/a/b:latest"),
             ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
             ("localhost:5000/app", "localhost:5000/app:latest", "localhost:5000/app:latest"),
-            ("[::1]:5000/a_b/c__d/e--f.g", "[::1]:5000/a_b/c__d/e--f.g:latest", "[::1]:5000/a_b/c__d/e--f.g:latest"),
+            (
+                "[::1]:5000/a_b/c__d/e--f.g",
+                "[::1]:5000/a_b/c__d/e--f.g:latest",
+                "[::1]:5000/a_b/c__d/e--f.g:latest",
+            ),
             ("Host/app", "Host/app:latest", "Host/app:latest"),
         ] {
             let reference: Reference = input.parse().unwrap();
-            assert_eq!((reference.to_string().as_str(), reference.familiar().as_str()), (full, familiar), "{input}");
+            assert_eq!(
+                (reference.to_string().as_str(), reference.familiar().as_str()),
+                (full, familiar),
+                "{input}"
+            );
             assert_eq!(reference, full.parse().unwrap(), "normal form is a fixed point");
         }
     }
@@ -258,9 +269,35 @@ mod tests {
     fn bad_names_are_refused() {
         let long = "a".repeat(250);
         for bad in [
-            "", ":", "a:", "a:-x", "A", "user/App", "a//b", "/a", "a/", "a..b", "a___b", "a-", "-a", "a b", "a@", "a@b",
-            "a:b:c", "é", "host:port/a", "-h.x/a", "[]:1/a", "[::1/a", &long, &DIGEST[7..], DIGEST, "a:b/c:d/e", "..",
-            "../a", "a\0b",
+            "",
+            ":",
+            "a:",
+            "a:-x",
+            "A",
+            "user/App",
+            "a//b",
+            "/a",
+            "a/",
+            "a..b",
+            "a___b",
+            "a-",
+            "-a",
+            "a b",
+            "a@",
+            "a@b",
+            "a:b:c",
+            "é",
+            "host:port/a",
+            "-h.x/a",
+            "[]:1/a",
+            "[::1/a",
+            &long,
+            &DIGEST[7..],
+            DIGEST,
+            "a:b/c:d/e",
+            "..",
+            "../a",
+            "a\0b",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }

@@ -33,7 +33,12 @@ pub struct ImageConfig {
     #[serde(default)]
     pub os: String,
     /// Features of the operating system that the image needs.
-    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub os_features: Vec<String>,
     /// The version of the operating system that the image needs.
     #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]
@@ -225,7 +230,11 @@ mod tests {
         let digest = Digest::of(b"");
         let many = vec![format!("\"{digest}\""); MAX_LAYERS + 1].join(",");
         for bad in [
-            "", "{}", "[]", r#"{"rootfs":{"type":"layers"}}"#, r#"{"rootfs":{"type":"layers","diff_ids":["x"]}}"#,
+            "",
+            "{}",
+            "[]",
+            r#"{"rootfs":{"type":"layers"}}"#,
+            r#"{"rootfs":{"type":"layers","diff_ids":["x"]}}"#,
             &format!(r#"{{"rootfs":{{"type":"layers","diff_ids":[{many}]}}}}"#),
         ] {
             assert!(ImageConfig::parse(bad.as_bytes()).is_err(), "{bad:.60}");

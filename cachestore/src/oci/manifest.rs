@@ -29,7 +29,7 @@ pub enum Document {
     /// One image.
     Manifest(Manifest),
     /// One image per platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// One image: a configuration and its layers, bottom first.
@@ -107,7 +107,7 @@ impl Document {
         let kind = probe.media_type.as_deref().or(media_type);
         match (kind, probe.manifests.is_some()) {
             (Some(OCI_INDEX | DOCKER_LIST), true) | (None, true) => {
-                Ok(Self::Index(serde_json::from_slice(bytes).map_err(invalid)?))
+                Ok(Self::Index(Box::new(serde_json::from_slice(bytes).map_err(invalid)?)))
             }
             (Some(OCI_MANIFEST | DOCKER_MANIFEST) | None, false) => {
                 Ok(Self::Manifest(Manifest::from_oci(&serde_json::from_slice(bytes).map_err(invalid)?)?))
@@ -138,9 +138,7 @@ impl Manifest {
     /// # Errors
     /// None in practice; serialisation of these types cannot fail.
     pub fn to_json(&self) -> Result<Vec<u8>> {
-        let descriptor = |media_type: &str, blob: &BlobRef| {
-            serde_json::json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.size_bytes })
-        };
+        let descriptor = |media_type: &str, blob: &BlobRef| serde_json::json!({ "mediaType": media_type, "digest": blob.digest, "size": blob.size_bytes });
         let layers: Vec<_> =
             self.layers.iter().map(|layer| descriptor(layer.compression.media_type(), &layer.blob)).collect();
         let document = serde_json::json!({
@@ -231,7 +229,9 @@ mod tests {
             .replace("vnd.oci.image.manifest.v1+json", "vnd.docker.distribution.manifest.v2+json")
             .replace("vnd.oci.image.config.v1+json", "vnd.docker.container.image.v1+json")
             .replace("vnd.oci.image.layer.v1.tar+gzip", "vnd.docker.image.rootfs.diff.tar.gzip");
-        assert!(matches!(Document::parse(docker.as_bytes(), None), Ok(Document::Manifest(m)) if m == sample(Compression::Gzip)));
+        assert!(
+            matches!(Document::parse(docker.as_bytes(), None), Ok(Document::Manifest(m)) if m == sample(Compression::Gzip))
+        );
     }
 
     #[test]
@@ -239,16 +239,27 @@ mod tests {
         let digest = Digest::of(b"");
         let config = format!(r#"{{"mediaType":"{OCI_CONFIG}","digest":"{digest}","size":2}}"#);
         let layer = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{digest}","size":2}}"#);
-        let many = vec![layer.replace(OCI_MANIFEST, Compression::None.media_type()); MAX_LAYERS + 1].join(",");
+        let many =
+            vec![layer.replace(OCI_MANIFEST, Compression::None.media_type()); MAX_LAYERS + 1].join(",");
         for bad in [
-            "", "null", "[]", "{}", r#"{"schemaVersion":1,"name":"x"}"#,
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"schemaVersion":1,"name":"x"}"#,
             &format!(r#"{{"schemaVersion":2,"manifests":[],"layers":[],"config":{config}}}"#),
             &format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","layers":[],"config":{config}}}"#),
             &format!(r#"{{"schemaVersion":2,"layers":[{layer}],"config":{config}}}"#),
             &format!(r#"{{"schemaVersion":2,"layers":[],"config":{layer}}}"#),
             &format!(r#"{{"schemaVersion":2,"layers":[{many}],"config":{config}}}"#),
-            &format!(r#"{{"schemaVersion":2,"layers":[],"config":{}}}"#, config.replace("\"size\":2", "\"size\":-2")),
-            &format!(r#"{{"schemaVersion":2,"layers":[],"config":{}}}"#, config.replace("sha256:e3", "sha256:../")),
+            &format!(
+                r#"{{"schemaVersion":2,"layers":[],"config":{}}}"#,
+                config.replace("\"size\":2", "\"size\":-2")
+            ),
+            &format!(
+                r#"{{"schemaVersion":2,"layers":[],"config":{}}}"#,
+                config.replace("sha256:e3", "sha256:../")
+            ),
             &" ".repeat(usize::try_from(MAX_DOCUMENT_BYTES).unwrap() + 1),
         ] {
             assert!(Document::parse(bad.as_bytes(), None).is_err(), "{}", &bad[..bad.len().min(100)]);

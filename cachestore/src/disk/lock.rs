@@ -1,0 +1,45 @@
+//! The lock that makes one process the store's only user.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{Error, IoContext, Result};
+
+/// Enough for a holder's description; the rest of a longer file is not shown.
+const MAX_HOLDER_BYTES: u64 = 512;
+
+/// The lock, held until dropped or until the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "open for as long as the lock is held")] File);
+
+impl Lock {
+    /// Takes the lock and writes down who has it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with the holder's own description if another process has it; this never waits.
+    pub(crate) fn acquire(store: &Path, path: &Path, holder: &str) -> Result<Self> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .at("open", path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                (&file).take(MAX_HOLDER_BYTES).read_to_string(&mut holder).at("read", path)?;
+                return Err(Error::Busy { path: store.to_path_buf(), holder: holder.trim().to_owned() });
+            }
+            Err(error) => return Err(Error::io("lock", path, error)),
+        }
+        file.set_len(0).at("truncate", path)?;
+        file.rewind().at("rewind", path)?;
+        file.write_all(holder.as_bytes()).at("write", path)?;
+        Ok(Self(file))
+    }
+}

@@ -1,0 +1,21 @@
+//! Layers: trees on the disk, the tars that they are elsewhere, and the records that tie both together.
+
+mod entry;
+mod header;
+mod lower;
+mod pack;
+mod pax;
+mod recipe;
+pub(crate) mod record;
+mod sparse;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unpack;
+mod whiteout;
+mod workspace;
+
+pub use record::{IfKeyed, Layer, LayerId};
+pub use unpack::Unpacked;
+pub use workspace::Workspace;

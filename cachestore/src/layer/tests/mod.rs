@@ -1,0 +1,5 @@
+mod archive;
+mod commit;
+mod hostile;
+mod recipe;
+mod trees;

@@ -1,0 +1,72 @@
+//! Downloads that stopped half-way: the next attempt goes on from what is there.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::Store;
+use crate::digest::Digest;
+use crate::error::{Error, IoContext, Result};
+
+/// The bytes of a blob that were received so far. One user at a time: see [`Store::partial`].
+#[derive(Debug)]
+pub struct Partial {
+    path: PathBuf,
+    file: File,
+    length_bytes: u64,
+}
+
+impl Store {
+    /// Opens what is there of a blob's download, or starts one. The caller makes sure that only one download of a blob
+    /// runs at a time.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn partial(&self, digest: &Digest) -> Result<Partial> {
+        let path = self.paths.partials().join(digest.hex());
+        let file = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+        let length_bytes = file.metadata().at("inspect", &path)?.len();
+        Ok(Partial { path, file, length_bytes })
+    }
+}
+
+impl Partial {
+    /// Returns how many bytes are there.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// Opens what is there for reading.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn reader(&self) -> Result<File> {
+        File::open(&self.path).at("open", &self.path)
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Durability
+    /// None: what a power failure damages is found by the digest, and the download starts again.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).at("write", &self.path)?;
+        self.length_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Removes it: the blob has been unpacked, or what was received is wrong.
+    ///
+    /// # Errors
+    /// Those of the disk; one that is gone already is removed.
+    pub fn remove(self) -> Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &self.path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
