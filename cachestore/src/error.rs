@@ -126,6 +126,17 @@ impl Error {
     }
 }
 
+/// Returns an error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 /// Adds what was done, and to what, to the result of a system call.
 pub trait IoContext<T> {
     /// Turns the error into [`Error::Io`] with this operation and path.

@@ -5,7 +5,7 @@ mod disk;
 mod images;
 
 use crate::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::layer::Layer;
 use crate::layer::record::COLUMNS;
 
@@ -110,20 +110,9 @@ impl Store {
         })?;
         for layer in layers {
             if let Err(error) = self.write_tar(&layer, std::io::sink()) {
-                report.add("I2", format!("layer {}", layer.diff_id), chain_of(&error));
+                report.add("I2", format!("layer {}", layer.diff_id), chain(&error));
             }
         }
         Ok(())
     }
-}
-
-/// Returns an error with its causes, in one line.
-fn chain_of(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

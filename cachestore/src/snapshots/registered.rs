@@ -2,7 +2,7 @@
 //!
 //! Kept in memory only: a chain is valid without being registered, and whoever names it registers it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -60,9 +60,13 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes that containerd has a chain: after a restart it is asked which ones it has.
-    pub fn note_registered(&self, chain: Digest) {
-        self.registered.lock().entry(chain).or_insert_with(|| default_labels(&chain));
+    /// Says which chains containerd has: after a restart of either side it is asked.
+    pub fn set_registered(&self, chains: BTreeSet<Digest>) {
+        let mut registered = self.registered.lock();
+        registered.retain(|chain, _| chains.contains(chain));
+        for chain in chains {
+            registered.entry(chain).or_insert_with(|| default_labels(&chain));
+        }
     }
 
     pub(super) fn unregister(&self, chain: &Digest) -> Result<()> {

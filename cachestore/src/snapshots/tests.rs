@@ -92,7 +92,7 @@ fn a_request_by_reference_is_answered_with_the_chain() {
 fn removing_a_chain_leaves_its_layers() {
     let (_directory, store) = store();
     let (layers, chain) = image(&store, &["a"]);
-    store.note_registered(chain);
+    store.set_registered([chain].into());
     active(&store, "box", &chain.to_string()).unwrap();
     assert!(matches!(store.remove_snapshot(&chain.to_string()), Err(Error::InUse { .. })));
     store.remove_snapshot("box").unwrap();
