@@ -19,6 +19,7 @@ mod settle;
 pub mod snapshots;
 #[cfg(test)]
 mod testing;
+pub mod usage;
 pub mod verify;
 
 use std::path::Path;

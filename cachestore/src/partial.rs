@@ -57,6 +57,16 @@ impl Partial {
         Ok(())
     }
 
+    /// Throws away what is there.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn restart(mut self) -> Result<Self> {
+        self.file.set_len(0).at("truncate", &self.path)?;
+        self.length_bytes = 0;
+        Ok(self)
+    }
+
     /// Removes it: the blob has been unpacked, or what was received is wrong.
     ///
     /// # Errors

@@ -173,18 +173,22 @@ impl Store {
         })
     }
 
-    /// Finds a layer with this diff ID that may lie on top of `below`, and protects it by the lease.
+    /// Finds a layer with this diff ID, and protects it by the lease.
+    ///
+    /// Layers whose tree depends on those below are found only where `below` is known, and only on top of it.
     ///
     /// # Errors
     /// Those of the database.
     pub fn layer_by_diff_id(
         &self,
         diff_id: Digest,
-        below: &[LayerId],
+        below: Option<&[LayerId]>,
         lease: &Lease,
     ) -> Result<Option<Layer>> {
-        let chain = self.chain_of(below)?;
-        let key = key_on(diff_id, chain);
+        let key = match below {
+            Some(below) => key_on(diff_id, self.chain_of(below)?),
+            None => String::new(),
+        };
         self.meta.read("find layer", |connection| {
             let layer = connection
                 .prepare_cached(&format!(

@@ -1,1 +1,5 @@
-//! The Dockerfile builder.
+#![doc = include_str!("../README.md")]
+
+pub mod dockerfile;
+pub mod ignore;
+pub mod wildcard;

@@ -37,7 +37,7 @@ fn a_key_finds_its_layer() {
     let replaced = build(&store, "step:1", "three", IfKeyed::Replace, &lease);
     assert_ne!(replaced.id, first.id);
     assert_eq!(store.layer_by_key("step:1", &lease).unwrap().unwrap().id, replaced.id);
-    assert_eq!(store.layer_by_diff_id(first.diff_id, &[], &lease).unwrap().unwrap().id, first.id);
+    assert_eq!(store.layer_by_diff_id(first.diff_id, None, &lease).unwrap().unwrap().id, first.id);
     assert_eq!(findings(&store), []);
 }
 

@@ -1,0 +1,206 @@
+//! The composition root: everything is built here, served, and drained.
+
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use cachestore::Store;
+use cachestore::gc::CachePolicy;
+use proto::control::daemon_server::DaemonServer;
+use proto::control::images_server::ImagesServer;
+use proto::control::storage_server::StorageServer;
+use proto::cri::image_service_server::ImageServiceServer;
+use proto::snapshots::snapshots_server::SnapshotsServer;
+use tokio::net::UnixListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use transfer::{Client, Puller};
+
+use crate::config::{Arguments, Config};
+use crate::containerd::register::Registrar;
+use crate::containerd::{Containerd, watch};
+use crate::control::daemon::DaemonService;
+use crate::control::image::ImagesService;
+use crate::control::peer::Allowed;
+use crate::control::storage::StorageService;
+use crate::cri::image::ImageService;
+use crate::cri::runtime::{Backend, RuntimeService};
+use crate::images::Images;
+use crate::janitor::{self, Bell};
+use crate::pause;
+use crate::policy::Policies;
+use crate::snapshotter::SnapshotService;
+
+/// How long calls that are under way may take after SIGTERM. Streams of events have no end of their own.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The kubelet accepts answers of this size.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub(crate) async fn run(arguments: Arguments, config: Config) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let daemon = Daemon::build(&arguments, config).await?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    daemon.start_background(&mut tasks, &stop);
+    daemon.serve(&arguments, &mut tasks, &stop)?;
+    tracing::info!(run = %arguments.run.display(), elapsed = ?started.elapsed(), "serving");
+    tokio::select! {
+        signal = signalled() => tracing::info!(signal = signal?, "stopping"),
+        Some(ended) = tasks.join_next() => {
+            ended.context("a task of the daemon panicked")??;
+            anyhow::bail!("a task of the daemon ended by itself");
+        }
+    }
+    stop.cancel();
+    if tokio::time::timeout(DRAIN, drain(&mut tasks)).await.is_err() {
+        tracing::warn!(limit = ?DRAIN, "some calls did not end in time");
+    }
+    Ok(())
+}
+
+struct Daemon {
+    store: Arc<Store>,
+    containerd: Containerd,
+    registrar: Arc<Registrar>,
+    images: Arc<Images>,
+    bell: Bell,
+    cache: CachePolicy,
+}
+
+impl Daemon {
+    async fn build(arguments: &Arguments, config: Config) -> anyhow::Result<Self> {
+        let directory = arguments.store.clone();
+        let holder = format!("shimd, process {}", std::process::id());
+        let opened = tokio::task::spawn_blocking(move || -> cachestore::Result<_> {
+            let store = Store::open(&directory, &holder)?;
+            let pause = pause::ensure(&store)?;
+            Ok((store, pause))
+        });
+        let (store, pause) = opened.await?.context("cannot open the store")?;
+        let store = Arc::new(store);
+        let containerd = Containerd::new(&arguments.containerd);
+        let registrar = Arc::new(Registrar::new(Arc::clone(&store), containerd.clone()));
+        registrar.pin(pause.id);
+        let client =
+            Client::new(transfer::Config { host_dirs: vec![arguments.certs.clone()], ..Default::default() })?;
+        let puller = Puller::new(client, Arc::clone(&store));
+        let policies = Policies::new(config.images.pull, config.images.names);
+        let bell = Bell::default();
+        let images =
+            Arc::new(Images::new(Arc::clone(&store), puller, policies, Arc::clone(&registrar), bell.clone()));
+        let cache = CachePolicy { keep_used_within: config.cache.keep_unused, keep_bytes: config.cache.keep };
+        Ok(Self { store, containerd, registrar, images, bell, cache })
+    }
+
+    fn start_background(&self, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken) {
+        let (containerd, registrar, store) =
+            (self.containerd.clone(), Arc::clone(&self.registrar), Arc::clone(&self.store));
+        spawn(tasks, watch::run(containerd, registrar, store, stop.clone()));
+        spawn(tasks, janitor::run(Arc::clone(&self.store), self.cache, self.bell.clone(), stop.clone()));
+    }
+
+    /// Binds every socket before any is served, so that a failure leaves nothing half started.
+    fn serve(
+        &self,
+        arguments: &Arguments,
+        tasks: &mut JoinSet<anyhow::Result<()>>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        std::fs::create_dir_all(&arguments.run)
+            .with_context(|| format!("cannot create {}", arguments.run.display()))?;
+        let bind = |name, mode| bind(&arguments.run, name, mode);
+        let sockets = [
+            (bind("snapshots.sock", 0o600)?, self.snapshots()),
+            (bind("cri.sock", 0o600)?, self.cri(arguments)?),
+            // Anybody may connect; each call is checked by the peer's user.
+            (bind("control.sock", 0o666)?, self.control(arguments)),
+        ];
+        for (socket, router) in sockets {
+            let stopped = stop.clone().cancelled_owned();
+            tasks.spawn(async move {
+                router.serve_with_incoming_shutdown(UnixListenerStream::new(socket), stopped).await?;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Router {
+        Server::builder().add_service(SnapshotsServer::new(SnapshotService::new(Arc::clone(&self.store))))
+    }
+
+    fn cri(&self, arguments: &Arguments) -> anyhow::Result<Router> {
+        let images = ImageServiceServer::new(ImageService::new(Arc::clone(&self.images)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let runtime = RuntimeService::new(Backend {
+            store: Arc::clone(&self.store),
+            containerd: self.containerd.clone(),
+            registrar: Arc::clone(&self.registrar),
+            cgroup_parent: below(&arguments.cgroup, "pods"),
+            pause: pause::reference()?,
+        });
+        Ok(Server::builder().add_service(images).add_service(runtime))
+    }
+
+    fn control(&self, arguments: &Arguments) -> Router {
+        let allowed = Allowed(arguments.allow.clone());
+        let check = move |request| allowed.check(request);
+        let daemon = DaemonService { store_dir: arguments.store.clone(), containerd: self.containerd.clone() };
+        let images = ImagesService::new(Arc::clone(&self.images));
+        let storage = StorageService::new(Arc::clone(&self.images));
+        Server::builder()
+            .add_service(DaemonServer::with_interceptor(daemon, check.clone()))
+            .add_service(ImagesServer::with_interceptor(images, check.clone()))
+            .add_service(StorageServer::with_interceptor(storage, check))
+    }
+}
+
+fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, work: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        work.await;
+        Ok(())
+    });
+}
+
+fn below(cgroup: &str, name: &str) -> String {
+    if cgroup.is_empty() { String::new() } else { format!("{}/{name}", cgroup.trim_end_matches('/')) }
+}
+
+/// Binds a socket under a temporary name and renames it, so that it is never there without somebody listening and a
+/// stale one is replaced. The store's lock has shown that no other shimd of this instance runs.
+fn bind(directory: &Path, name: &str, mode: u32) -> anyhow::Result<UnixListener> {
+    let path: PathBuf = directory.join(name);
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    let context = || format!("cannot listen on {}", path.display());
+    drop(std::fs::remove_file(&temporary));
+    let listener = UnixListener::bind(&temporary).with_context(context)?;
+    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).with_context(context)?;
+    #[expect(clippy::disallowed_methods, reason = "sockets in the run directory need not survive a power failure")]
+    std::fs::rename(&temporary, &path).with_context(context)?;
+    Ok(listener)
+}
+
+async fn signalled() -> anyhow::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+async fn drain(tasks: &mut JoinSet<anyhow::Result<()>>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(error = format!("{error:#}"), "a task of the daemon failed while stopping");
+        }
+    }
+}
