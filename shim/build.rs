@@ -9,7 +9,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let version = std::env::var("CARGO_PKG_VERSION")?;
     let mut compiler = cc::Build::new().opt_level_str("s").debug(false).get_compiler().to_command();
     compiler
-        .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie", "-Wl,--build-id=none", "-s"])
+        .args([
+            "-static",
+            "-nostdlib",
+            "-ffreestanding",
+            "-fno-stack-protector",
+            "-fno-pie",
+            "-no-pie",
+            "-Wl,--build-id=none",
+            "-s",
+        ])
         .arg(format!("-DVERSION=\"{version}\""))
         .arg("-o")
         .arg(&output)

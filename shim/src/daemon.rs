@@ -153,7 +153,8 @@ impl Daemon {
     fn control(&self, arguments: &Arguments) -> Router {
         let allowed = Allowed(arguments.allow.clone());
         let check = move |request| allowed.check(request);
-        let daemon = DaemonService { store_dir: arguments.store.clone(), containerd: self.containerd.clone() };
+        let daemon =
+            DaemonService { store_dir: arguments.store.clone(), containerd: self.containerd.clone() };
         let images = ImagesService::new(Arc::clone(&self.images));
         let storage = StorageService::new(Arc::clone(&self.images));
         Server::builder()
@@ -183,7 +184,10 @@ fn bind(directory: &Path, name: &str, mode: u32) -> anyhow::Result<UnixListener>
     drop(std::fs::remove_file(&temporary));
     let listener = UnixListener::bind(&temporary).with_context(context)?;
     std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).with_context(context)?;
-    #[expect(clippy::disallowed_methods, reason = "sockets in the run directory need not survive a power failure")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "sockets in the run directory need not survive a power failure"
+    )]
     std::fs::rename(&temporary, &path).with_context(context)?;
     Ok(listener)
 }

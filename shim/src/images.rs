@@ -81,7 +81,9 @@ impl Images {
     /// The image that a pull of this name is answered with: made here, under this very name.
     fn local_answer(&self, reference: &Reference) -> cachestore::Result<Option<Arc<Image>>> {
         let image = self.store.resolve(&reference.to_string())?;
-        let Some(image) = image.filter(|image| self.policies.answers(reference, image)) else { return Ok(None) };
+        let Some(image) = image.filter(|image| self.policies.answers(reference, image)) else {
+            return Ok(None);
+        };
         tracing::info!(
             name = %reference, image = %image.id, policy = "local",
             "answered a pull with the image that was made here"
@@ -104,7 +106,10 @@ impl Images {
     /// Registers an image in the background, so that the first pod need not wait for it.
     pub(crate) fn register_soon(self: &Arc<Self>, image: Arc<Image>) {
         let registrar = Arc::clone(&self.registrar);
-        #[expect(clippy::disallowed_methods, reason = "whoever needs the image ensures it again and reports failures")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "whoever needs the image ensures it again and reports failures"
+        )]
         tokio::spawn(async move {
             if let Err(status) = registrar.ensure(&image).await {
                 tracing::debug!(image = %image.id, error = status.message(), "not registered yet");
@@ -134,7 +139,9 @@ pub(crate) fn pull_status(error: PullError) -> Status {
         PullError::Registry(Registry::NotFound { .. }) => Status::not_found(message),
         PullError::Registry(Registry::Unauthorized { .. }) => Status::permission_denied(message),
         PullError::Registry(Registry::Unavailable { .. }) => Status::unavailable(message),
-        PullError::Registry(Registry::Hosts { .. } | Registry::Refused { .. }) => Status::failed_precondition(message),
+        PullError::Registry(Registry::Hosts { .. } | Registry::Refused { .. }) => {
+            Status::failed_precondition(message)
+        }
         PullError::Registry(Registry::Invalid { .. }) => Status::data_loss(message),
         PullError::Platform { .. } => Status::not_found(message),
         PullError::Store { source, .. } => Status::new(status::from_store(source).code(), message),

@@ -60,7 +60,11 @@ fn start_log(arguments: &Arguments, config: Option<&Log>) -> anyhow::Result<()> 
     let filter = arguments.log.as_deref().unwrap_or(&config.filter);
     let filter: EnvFilter = filter.parse().with_context(|| format!("the log filter {filter:?} is wrong"))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    if arguments.log_json || config.json { log.json().init() } else { log.init() }
+    if arguments.log_json || config.json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     Ok(())
 }
 

@@ -29,7 +29,11 @@ pub(crate) fn ensure(store: &Store) -> cachestore::Result<Arc<Image>> {
         os,
         variant,
         created: Some("1970-01-01T00:00:00Z".into()),
-        config: RunConfig { entrypoint: vec!["/pause".into()], user: "65535:65535".into(), ..RunConfig::default() },
+        config: RunConfig {
+            entrypoint: vec!["/pause".into()],
+            user: "65535:65535".into(),
+            ..RunConfig::default()
+        },
         rootfs: RootFs { diff_ids: vec![layer.diff_id], ..RootFs::default() },
         ..ImageConfig::default()
     }
@@ -93,7 +97,10 @@ mod tests {
         let output = std::process::Command::new(&path).arg("-v").output();
         std::fs::remove_dir_all(&directory).unwrap();
         let output = output.unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), concat!("pause ", env!("CARGO_PKG_VERSION"), "\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            concat!("pause ", env!("CARGO_PKG_VERSION"), "\n")
+        );
         assert!(output.status.success());
         assert!(reference().is_ok());
     }

@@ -76,7 +76,10 @@ impl Snapshots for SnapshotService {
         Ok(Response::new(api::ViewSnapshotResponse { mounts }))
     }
 
-    async fn mounts(&self, request: Request<api::MountsRequest>) -> Result<Response<api::MountsResponse>, Status> {
+    async fn mounts(
+        &self,
+        request: Request<api::MountsRequest>,
+    ) -> Result<Response<api::MountsResponse>, Status> {
         let key = request.into_inner().key;
         let mounts = self.call(move |store| store.mounts(&key)).await?;
         Ok(Response::new(api::MountsResponse { mounts: mounts.into_iter().map(convert::mount).collect() }))
@@ -115,17 +118,25 @@ impl Snapshots for SnapshotService {
         Ok(Response::new(api::UpdateSnapshotResponse { info: Some(convert::info(info)) }))
     }
 
-    async fn list(&self, request: Request<api::ListSnapshotsRequest>) -> Result<Response<Self::ListStream>, Status> {
+    async fn list(
+        &self,
+        request: Request<api::ListSnapshotsRequest>,
+    ) -> Result<Response<Self::ListStream>, Status> {
         let filters = filter::parse(&request.into_inner().filters)?;
         let infos = self.call(Store::snapshots).await?;
         let infos: Vec<_> =
             infos.into_iter().filter(|info| filter::matches(&filters, info)).map(convert::info).collect();
-        let batches: Vec<_> =
-            infos.chunks(LIST_BATCH).map(|batch| Ok(api::ListSnapshotsResponse { info: batch.to_vec() })).collect();
+        let batches: Vec<_> = infos
+            .chunks(LIST_BATCH)
+            .map(|batch| Ok(api::ListSnapshotsResponse { info: batch.to_vec() }))
+            .collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(batches))))
     }
 
-    async fn usage(&self, request: Request<api::UsageRequest>) -> Result<Response<api::UsageResponse>, Status> {
+    async fn usage(
+        &self,
+        request: Request<api::UsageRequest>,
+    ) -> Result<Response<api::UsageResponse>, Status> {
         let key = request.into_inner().key;
         let usage = self.call(move |store| store.usage(&key)).await?;
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

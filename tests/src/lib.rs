@@ -1,1 +1,17 @@
-//! Test harness.
+#![doc = include_str!("../README.md")]
+
+pub mod cache;
+pub mod command;
+pub mod containerd;
+pub mod crictl;
+pub mod critest;
+pub mod daemon;
+pub mod files;
+pub mod host;
+pub mod image;
+pub mod images;
+pub mod product;
+pub mod registry;
+pub mod wait;
+
+pub use wait::eventually;

@@ -128,7 +128,11 @@ impl Puller {
     }
 
     /// Returns the manifest for this machine.
-    async fn manifest(&self, repository: &Repository, resolved: &Resolved) -> Result<(Vec<u8>, Manifest), PullError> {
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        resolved: &Resolved,
+    ) -> Result<(Vec<u8>, Manifest), PullError> {
         let reference = repository.reference();
         let stored = |source| PullError::Store { reference: reference.to_string(), source };
         let index = match resolved.document().map_err(stored)? {
@@ -203,10 +207,18 @@ impl Pull {
         let config = self.repository.blob_bytes(&manifest.config, MAX_DOCUMENT_BYTES).await?;
         let diff_ids = ImageConfig::parse(&config).map_err(|error| self.stored(error))?.rootfs.diff_ids;
         if diff_ids.len() != manifest.layers.len() {
-            let problem = format!("its manifest has {} layers, its configuration {}", manifest.layers.len(), diff_ids.len());
+            let problem = format!(
+                "its manifest has {} layers, its configuration {}",
+                manifest.layers.len(),
+                diff_ids.len()
+            );
             return Err(self.stored(cachestore::Error::invalid("image", manifest.config.digest, problem)));
         }
-        let layers = if present.len() == diff_ids.len() { present } else { self.layers(&manifest.layers, &diff_ids).await? };
+        let layers = if present.len() == diff_ids.len() {
+            present
+        } else {
+            self.layers(&manifest.layers, &diff_ids).await?
+        };
         let name = self.reference.record_name();
         let names = match name.tag() {
             Some(_) => vec![Name { reference: name, local: false }],

@@ -41,7 +41,8 @@ impl Containerd {
             }
         });
         // The name goes into the :authority of requests and is looked up by nobody.
-        let channel = Endpoint::from_static("http://containerd.invalid").connect_with_connector_lazy(connector);
+        let channel =
+            Endpoint::from_static("http://containerd.invalid").connect_with_connector_lazy(connector);
         Self { channel, socket: socket.to_path_buf() }
     }
 
@@ -55,7 +56,11 @@ impl Containerd {
         if status.code() != tonic::Code::Unavailable {
             return status;
         }
-        Status::unavailable(format!("containerd at {} does not answer: {}", self.socket.display(), status.message()))
+        Status::unavailable(format!(
+            "containerd at {} does not answer: {}",
+            self.socket.display(),
+            status.message()
+        ))
     }
 
     pub(crate) async fn version(&self) -> Result<String, Status> {

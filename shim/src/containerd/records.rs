@@ -39,7 +39,8 @@ impl Containerd {
         if pinned {
             labels.insert(LABEL_PINNED.0.to_owned(), LABEL_PINNED.1.to_owned());
         }
-        let image = Image { name: record.name.clone(), labels, target: Some(target.clone()), ..Image::default() };
+        let image =
+            Image { name: record.name.clone(), labels, target: Some(target.clone()), ..Image::default() };
         let update = UpdateImageRequest { image: Some(image.clone()), ..UpdateImageRequest::default() };
         match self.images().update(request(update, Some(lease))).await {
             Err(status) if status.code() == Code::NotFound => {}
@@ -68,7 +69,8 @@ impl Containerd {
         };
         let list = ListImagesRequest { filters: vec![filter] };
         let images = self.images().list(request(list, None)).await?.into_inner().images;
-        let ours = |image: Image| Some(Record { image: image.labels.get(LABEL_OURS)?.clone(), name: image.name });
+        let ours =
+            |image: Image| Some(Record { image: image.labels.get(LABEL_OURS)?.clone(), name: image.name });
         Ok(images.into_iter().filter_map(ours).collect())
     }
 }

@@ -201,7 +201,9 @@ impl Registrar {
             Ok(_) => {
                 let remove = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key };
                 self.containerd.snapshots().remove(request(remove, None)).await?;
-                Err(Status::data_loss(format!("the store does not have all layers of chain {chain}; run `shimctl verify`")))
+                Err(Status::data_loss(format!(
+                    "the store does not have all layers of chain {chain}; run `shimctl verify`"
+                )))
             }
         }
     }
@@ -222,7 +224,9 @@ impl Registrar {
         }
         let manifest = Manifest { config: BlobRef { digest: id, size_bytes: config.len() as u64 }, layers };
         let manifest = manifest.to_json().map_err(crate::status::from_store)?;
-        let top = image.chain.map(|chain| (format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain.to_string()));
+        let top = image
+            .chain
+            .map(|chain| (format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain.to_string()));
         self.containerd.put_content(lease, &config, top.into_iter().collect()).await?;
         let reference = ("containerd.io/gc.ref.content.config".to_owned(), id.to_string());
         self.containerd.put_content(lease, &manifest, HashMap::from([reference])).await?;

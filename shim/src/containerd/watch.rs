@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cachestore::{Digest, Store};
-use containerd_client::services::v1::{ImageDelete, SubscribeRequest};
 use containerd_client::services::v1::snapshots::ListSnapshotsRequest;
+use containerd_client::services::v1::{ImageDelete, SubscribeRequest};
 use prost::Message;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -50,7 +50,8 @@ async fn listen(
     epoch: u64,
 ) -> Result<(), Status> {
     let filters = vec!["topic==\"/images/delete\"".to_owned()];
-    let mut events = containerd.events().subscribe(request(SubscribeRequest { filters }, None)).await?.into_inner();
+    let mut events =
+        containerd.events().subscribe(request(SubscribeRequest { filters }, None)).await?.into_inner();
     adopt_chains(containerd, store).await?;
     registrar.begin_epoch(epoch);
     let version = containerd.version().await?;
@@ -68,7 +69,8 @@ async fn listen(
 
 /// Chains that containerd has registered must not be collected, though we may have forgotten about them.
 async fn adopt_chains(containerd: &Containerd, store: &Store) -> Result<(), Status> {
-    let list = ListSnapshotsRequest { snapshotter: SNAPSHOTTER.to_owned(), ..ListSnapshotsRequest::default() };
+    let list =
+        ListSnapshotsRequest { snapshotter: SNAPSHOTTER.to_owned(), ..ListSnapshotsRequest::default() };
     let mut answers = containerd.snapshots().list(request(list, None)).await?.into_inner();
     let mut chains = BTreeSet::new();
     while let Some(answer) = answers.message().await? {

@@ -48,7 +48,8 @@ pub(super) fn inspect(images: &Images, image: &Image, config: &[u8], layers: &[(
             "LastAnsweredPull": answered.and_then(|answered| jiff::Timestamp::try_from(answered.last).ok()),
         })
     });
-    let layers = layers.iter().map(|(diff_id, directory)| json!({ "DiffID": diff_id, "Directory": directory }));
+    let layers =
+        layers.iter().map(|(diff_id, directory)| json!({ "DiffID": diff_id, "Directory": directory }));
     let mut object = json!({
         "Id": image.id,
         "RepoTags": image.names.iter().map(|name| name.reference.familiar()).collect::<Vec<_>>(),
@@ -110,10 +111,13 @@ mod tests {
             created: Some("2026-01-02T03:04:05.5Z".into()),
             ..History::default()
         };
-        let config =
-            ImageConfig { history: vec![step("a", false), step("env", true), step("b", false)], ..ImageConfig::default() };
+        let config = ImageConfig {
+            history: vec![step("a", false), step("env", true), step("b", false)],
+            ..ImageConfig::default()
+        };
         let entries = history(Digest::of(b""), &config, &[10, 20]);
-        let shown: Vec<_> = entries.iter().map(|entry| (entry.created_by.as_str(), entry.size_bytes)).collect();
+        let shown: Vec<_> =
+            entries.iter().map(|entry| (entry.created_by.as_str(), entry.size_bytes)).collect();
         assert_eq!(shown, [("b", 20), ("env", 0), ("a", 10)]);
         assert_eq!(entries[0].image_id, Digest::of(b"").to_string());
         assert_eq!(entries[1].image_id, "");

@@ -47,7 +47,12 @@ impl ImagesService {
         blocking::run(move || work(&store)).await
     }
 
-    async fn run_pull(self, start: api::PullStart, questions: Questions, events: Events) -> Result<(), Status> {
+    async fn run_pull(
+        self,
+        start: api::PullStart,
+        questions: Questions,
+        events: Events,
+    ) -> Result<(), Status> {
         let reference: Reference = start.name.parse().map_err(from_store)?;
         let asking = events.clone();
         let credentials = questions.credentials(move |needed| {
@@ -106,7 +111,10 @@ impl Service for ImagesService {
     type PullStream = Answers<api::PullEvent>;
     type SaveStream = Answers<api::SaveChunk>;
 
-    async fn pull(&self, request: Request<Streaming<api::PullRequest>>) -> Result<Response<Self::PullStream>, Status> {
+    async fn pull(
+        &self,
+        request: Request<Streaming<api::PullRequest>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
         let mut requests = request.into_inner();
         let start = match requests.message().await?.and_then(|request| request.request) {
             Some(api::pull_request::Request::Start(start)) => start,
@@ -114,10 +122,11 @@ impl Service for ImagesService {
         };
         let (sender, events) = mpsc::channel(EVENTS);
         let (service, questions) = (self.clone(), Questions::default());
-        let answers = questions.clone().take_answers(requests, |request: api::PullRequest| match request.request {
-            Some(api::pull_request::Request::Credential(answer)) => Some(answer),
-            _ => None,
-        });
+        let answers =
+            questions.clone().take_answers(requests, |request: api::PullRequest| match request.request {
+                Some(api::pull_request::Request::Credential(answer)) => Some(answer),
+                _ => None,
+            });
         let call = async move {
             tokio::select! {
                 result = service.run_pull(start, questions, Events(sender.clone())) => {
@@ -144,7 +153,10 @@ impl Service for ImagesService {
         Ok(Response::new(api::ListResponse { images: shown.map(|image| convert::image(image)).collect() }))
     }
 
-    async fn inspect(&self, request: Request<api::InspectRequest>) -> Result<Response<api::InspectResponse>, Status> {
+    async fn inspect(
+        &self,
+        request: Request<api::InspectRequest>,
+    ) -> Result<Response<api::InspectResponse>, Status> {
         let names = request.into_inner().names;
         let images = Arc::clone(&self.images);
         let describe = move |store: &Store| {
@@ -165,7 +177,10 @@ impl Service for ImagesService {
         Ok(Response::new(api::InspectResponse { json: self.with_store(describe).await? }))
     }
 
-    async fn history(&self, request: Request<api::HistoryRequest>) -> Result<Response<api::HistoryResponse>, Status> {
+    async fn history(
+        &self,
+        request: Request<api::HistoryRequest>,
+    ) -> Result<Response<api::HistoryResponse>, Status> {
         let name = request.into_inner().name;
         let entries = self
             .with_store(move |store| {
@@ -185,7 +200,10 @@ impl Service for ImagesService {
         Ok(Response::new(api::TagResponse { image_id: image.id.to_string(), name: name.to_string() }))
     }
 
-    async fn remove(&self, request: Request<api::RemoveRequest>) -> Result<Response<api::RemoveResponse>, Status> {
+    async fn remove(
+        &self,
+        request: Request<api::RemoveRequest>,
+    ) -> Result<Response<api::RemoveResponse>, Status> {
         let api::RemoveRequest { name, force } = request.into_inner();
         let removed = self.images.remove(name, Force(force)).await?;
         Ok(Response::new(api::RemoveResponse {

@@ -45,11 +45,17 @@ impl Storage for StorageService {
         Ok(Response::new(blocking::run(move || usage::report(&store, verbose)).await?))
     }
 
-    async fn prune(&self, request: Request<api::PruneRequest>) -> Result<Response<api::PruneResponse>, Status> {
+    async fn prune(
+        &self,
+        request: Request<api::PruneRequest>,
+    ) -> Result<Response<api::PruneResponse>, Status> {
         Ok(Response::new(prune::run(&self.images, request.into_inner()).await?))
     }
 
-    async fn verify(&self, request: Request<api::VerifyRequest>) -> Result<Response<Self::VerifyStream>, Status> {
+    async fn verify(
+        &self,
+        request: Request<api::VerifyRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
         let depth = if request.into_inner().content { Depth::Content } else { Depth::Records };
         let (sender, events) = mpsc::channel(EVENTS);
         let store = Arc::clone(&self.images.store);

@@ -34,7 +34,8 @@ fn user(user: &str) -> (Option<cri::Int64Value>, String) {
 pub(super) fn verbose(image: &Image, config: &[u8]) -> HashMap<String, String> {
     let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
     let info = json!({ "chainID": image.chain, "imageSpec": config });
-    let names = image.names.iter().map(|name| json!({ "name": name.reference.to_string(), "local": name.local }));
+    let names =
+        image.names.iter().map(|name| json!({ "name": name.reference.to_string(), "local": name.local }));
     let store = json!({
         "origin": image.origin.name(),
         "names": names.collect::<Vec<_>>(),

@@ -80,8 +80,10 @@ fn credential(auth: cri::AuthConfig) -> Result<Option<Credential>, Status> {
     if auth.auth.is_empty() {
         return Ok(None);
     }
-    let wrong = || Status::invalid_argument("the field `auth` of the credentials is not base64 of USER:PASSWORD");
-    let text = BASE64.decode(&auth.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let wrong =
+        || Status::invalid_argument("the field `auth` of the credentials is not base64 of USER:PASSWORD");
+    let text =
+        BASE64.decode(&auth.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
     let (username, password) = text.split_once(':').ok_or_else(wrong)?;
     let password = password.trim_end_matches('\0').to_owned();
     Ok(Some(Credential::Password { username: username.to_owned(), password }))
@@ -119,7 +121,8 @@ impl Service for ImageService {
         let Some(image) = self.images.store.resolve(&word(image)?).map_err(from_store)? else {
             return Ok(Response::new(cri::ImageStatusResponse::default()));
         };
-        let mut answer = cri::ImageStatusResponse { image: Some(self.describe(&image)), ..Default::default() };
+        let mut answer =
+            cri::ImageStatusResponse { image: Some(self.describe(&image)), ..Default::default() };
         if verbose {
             let (store, id) = (Arc::clone(&self.images.store), image.id);
             let config = blocking::run(move || store.blob(&id)).await?.unwrap_or_default();
@@ -152,7 +155,8 @@ impl Service for ImageService {
         _: Request<cri::ImageFsInfoRequest>,
     ) -> Result<Response<cri::ImageFsInfoResponse>, Status> {
         let store = Arc::clone(&self.images.store);
-        let (layers, writable) = blocking::run(move || Ok((store.layers_usage()?, store.writable_usage()?))).await?;
+        let (layers, writable) =
+            blocking::run(move || Ok((store.layers_usage()?, store.writable_usage()?))).await?;
         let mountpoint = self.images.store.dir().to_string_lossy().into_owned();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let usage = |usage: cachestore::snapshots::Usage| cri::FilesystemUsage {
@@ -183,10 +187,19 @@ mod tests {
             Ok(Some(Credential::Password { username: username.into(), password: password.into() }))
         };
         assert_eq!(auth(|_| {}), Ok(None));
-        assert_eq!(auth(|auth| (auth.username, auth.password) = ("u".into(), "p".into())), password("u", "p"));
+        assert_eq!(
+            auth(|auth| (auth.username, auth.password) = ("u".into(), "p".into())),
+            password("u", "p")
+        );
         assert_eq!(auth(|auth| auth.auth = "dTpwOnE=".into()), password("u", "p:q"));
-        assert_eq!(auth(|auth| auth.registry_token = "t".into()), Ok(Some(Credential::RegistryToken("t".into()))));
-        assert_eq!(auth(|auth| auth.identity_token = "t".into()), Ok(Some(Credential::IdentityToken("t".into()))));
+        assert_eq!(
+            auth(|auth| auth.registry_token = "t".into()),
+            Ok(Some(Credential::RegistryToken("t".into())))
+        );
+        assert_eq!(
+            auth(|auth| auth.identity_token = "t".into()),
+            Ok(Some(Credential::IdentityToken("t".into())))
+        );
         for bad in ["!", "dQ==", "/w=="] {
             let auth = cri::AuthConfig { auth: bad.into(), ..Default::default() };
             assert!(credential(auth).is_err(), "{bad}");

@@ -52,7 +52,11 @@ pub(super) fn run_pod_sandbox(bytes: &[u8], parent: &str) -> Result<Vec<u8>, Dec
 }
 
 /// CreateContainer: names the image by its ID, and fills an empty cgroup parent.
-pub(super) fn create_container(bytes: &[u8], image: Option<&Digest>, parent: &str) -> Result<Vec<u8>, DecodeError> {
+pub(super) fn create_container(
+    bytes: &[u8],
+    image: Option<&Digest>,
+    parent: &str,
+) -> Result<Vec<u8>, DecodeError> {
     let request = cri::CreateContainerRequest::decode(bytes)?;
     let mut bytes = bytes.to_vec();
     if let Some(id) = image {
@@ -202,7 +206,10 @@ mod tests {
             for container in cri::ListContainersResponse::decode(&bytes[..]).unwrap().containers {
                 assert_eq!(container.image_id, expected_id, "{image_ref} {given}");
                 let image = container.image.unwrap();
-                assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), (expected_name, user));
+                assert_eq!(
+                    (image.image.as_str(), image.user_specified_image.as_str()),
+                    (expected_name, user)
+                );
             }
         }
     }
@@ -210,7 +217,10 @@ mod tests {
     #[test]
     fn what_newer_kubelets_say_survives() {
         let request = cri::CreateContainerRequest {
-            config: Some(cri::ContainerConfig { image: Some(spec("hellodocker", "hellodocker")), mounts: vec![] }),
+            config: Some(cri::ContainerConfig {
+                image: Some(spec("hellodocker", "hellodocker")),
+                mounts: vec![],
+            }),
             ..cri::CreateContainerRequest::default()
         };
         let mut bytes = wire::message(77, b"new");
@@ -219,7 +229,10 @@ mod tests {
         assert!(changed.starts_with(&bytes));
         let read = cri::CreateContainerRequest::decode(&changed[..]).unwrap();
         let image = read.config.unwrap().image.unwrap();
-        assert_eq!((image.image, image.user_specified_image), (Digest::of(b"image").to_string(), "hellodocker".into()));
+        assert_eq!(
+            (image.image, image.user_specified_image),
+            (Digest::of(b"image").to_string(), "hellodocker".into())
+        );
         assert_eq!(read.sandbox_config.unwrap().linux.unwrap().cgroup_parent, "/shim/pods");
         assert_eq!(create_container(&bytes, None, "").unwrap(), bytes);
     }

@@ -164,7 +164,8 @@ impl Backend {
         let mut client = tonic::client::Grpc::new(self.containerd.channel())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let unavailable = |error: tonic::transport::Error| Status::unavailable(cachestore::error::chain(&error));
+        let unavailable =
+            |error: tonic::transport::Error| Status::unavailable(cachestore::error::chain(&error));
         client.ready().await.map_err(unavailable).map_err(|status| self.containerd.explain(status))?;
         Ok(client)
     }
@@ -182,7 +183,8 @@ impl Backend {
     }
 
     async fn create_container(&self, call: Call) -> Result<Response<Bytes>, Status> {
-        let request = cri::CreateContainerRequest::decode(call.request.get_ref().clone()).map_err(|e| damaged(&e))?;
+        let request =
+            cri::CreateContainerRequest::decode(call.request.get_ref().clone()).map_err(|e| damaged(&e))?;
         let config = request.config.unwrap_or_default();
         let image = self.registered(config.image.as_ref()).await?;
         for mount in &config.mounts {
@@ -210,7 +212,8 @@ impl Backend {
     async fn runtime_config(&self, call: Call) -> Result<Response<Bytes>, Status> {
         match self.send(call).await {
             Err(status) if status.code() == Code::Unimplemented => {
-                let linux = cri::LinuxRuntimeConfiguration { cgroup_driver: cri::CgroupDriver::Cgroupfs.into() };
+                let linux =
+                    cri::LinuxRuntimeConfiguration { cgroup_driver: cri::CgroupDriver::Cgroupfs.into() };
                 let answer = cri::RuntimeConfigResponse { linux: Some(linux) };
                 Ok(Response::new(answer.encode_to_vec().into()))
             }
@@ -225,10 +228,16 @@ impl Backend {
         Ok(Response::from_parts(metadata, bytes, extensions))
     }
 
-    async fn patched_stream(self: Arc<Self>, call: Call, patch: Patch) -> Result<Response<BoxStream<Bytes>>, Status> {
+    async fn patched_stream(
+        self: Arc<Self>,
+        call: Call,
+        patch: Patch,
+    ) -> Result<Response<BoxStream<Bytes>>, Status> {
         let answer = self.client().await?.server_streaming(call.request, call.path, BytesCodec).await;
-        let (metadata, messages, extensions) = answer.map_err(|status| self.containerd.explain(status))?.into_parts();
-        let patched = messages.map(move |message| self.apply(patch, &message?).map_err(|error| damaged(&error)));
+        let (metadata, messages, extensions) =
+            answer.map_err(|status| self.containerd.explain(status))?.into_parts();
+        let patched =
+            messages.map(move |message| self.apply(patch, &message?).map_err(|error| damaged(&error)));
         Ok(Response::from_parts(metadata, Box::pin(patched), extensions))
     }
 

@@ -35,7 +35,8 @@ impl Images {
         .await?;
         if let Some(image) = image {
             tracing::info!(image = %image.id, "removed");
-            self.tell_removed(&image, &Removed { untagged: all_names(&image), deleted: Some(image.id) }).await;
+            self.tell_removed(&image, &Removed { untagged: all_names(&image), deleted: Some(image.id) })
+                .await;
         }
         Ok(())
     }
@@ -69,14 +70,16 @@ fn all_names(image: &Image) -> Vec<Reference> {
 fn remove(store: &Store, word: &str, force: Force) -> cachestore::Result<(Arc<Image>, Removed)> {
     let image = store.expect_image(word)?;
     let names = all_names(&image);
-    let named = word.parse::<Reference>().ok().map(|name| name.record_name()).filter(|name| names.contains(name));
+    let named =
+        word.parse::<Reference>().ok().map(|name| name.record_name()).filter(|name| names.contains(name));
     if let Some(name) = named.filter(|_| names.len() > 1) {
         store.untag(&name)?;
         return Ok((image, Removed { untagged: vec![name], deleted: None }));
     }
     let repositories: std::collections::BTreeSet<_> = names.iter().map(Reference::repository).collect();
     if repositories.len() > 1 && !force.0 {
-        let user = format!("names in several repositories ({}); remove them, or use --force", familiar(&names));
+        let user =
+            format!("names in several repositories ({}); remove them, or use --force", familiar(&names));
         return Err(Error::InUse { kind: "image", name: image.id.short(), user });
     }
     if !force.0
@@ -95,7 +98,9 @@ fn familiar(names: &[Reference]) -> String {
 
 /// Says which containers stand on the image.
 fn container_of(store: &Store, image: &Image) -> cachestore::Result<Option<String>> {
-    let count = image.chain.and_then(|chain| store.chains_in_use().map(|chains| chains.get(&chain).copied()).transpose());
+    let count = image
+        .chain
+        .and_then(|chain| store.chains_in_use().map(|chains| chains.get(&chain).copied()).transpose());
     Ok(match count.transpose()? {
         None => None,
         Some(1) => Some("a container; use --force to remove it all the same".to_owned()),

@@ -51,7 +51,11 @@ pub(super) fn label_change(
         match path.strip_prefix("labels.") {
             Some(key) => keys.push(key.to_owned()),
             None if path == LABELS => {}
-            None => return Err(Status::invalid_argument(format!("only labels of a snapshot can change, not {path}"))),
+            None => {
+                return Err(Status::invalid_argument(format!(
+                    "only labels of a snapshot can change, not {path}"
+                )));
+            }
         }
     }
     let all = paths.is_empty() || paths.iter().any(|path| path == LABELS);

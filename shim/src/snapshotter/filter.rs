@@ -26,7 +26,8 @@ pub(super) fn parse(filters: &[String]) -> Result<Vec<Filter>, Status> {
     filters
         .iter()
         .map(|filter| {
-            parse_one(filter).ok_or_else(|| Status::invalid_argument(format!("the filter {filter} is not understood")))
+            parse_one(filter)
+                .ok_or_else(|| Status::invalid_argument(format!("the filter {filter} is not understood")))
         })
         .collect()
 }
@@ -132,6 +133,16 @@ mod tests {
         ] {
             assert_eq!(passes(filter), expected, "{filter}");
         }
-        assert!(matches(&[], &Info { name: String::new(), kind: Kind::View, parent: None, labels: [].into(), created_at: 0, updated_at: 0 }));
+        assert!(matches(
+            &[],
+            &Info {
+                name: String::new(),
+                kind: Kind::View,
+                parent: None,
+                labels: [].into(),
+                created_at: 0,
+                updated_at: 0
+            }
+        ));
     }
 }

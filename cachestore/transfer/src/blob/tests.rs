@@ -244,6 +244,7 @@ async fn the_end_of_a_verified_blob_tells_whether_it_was_right() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tasks are awaited a few lines below")]
 #[tokio::test]
 async fn blobs_are_transferred_in_parallel_up_to_the_limit() {
     let (bytes, wanted) = blob(LENGTH);

@@ -99,9 +99,15 @@ impl Pull {
         }
     }
 
-    async fn attempt(&self, layer: &LayerRef, diff_id: Digest, resumed: &mut bool) -> Result<Halves, PullError> {
+    async fn attempt(
+        &self,
+        layer: &LayerRef,
+        diff_id: Digest,
+        resumed: &mut bool,
+    ) -> Result<Halves, PullError> {
         let (store, blob) = (Arc::clone(&self.store), layer.blob);
-        let (partial, verifier) = self.block(move || resume(store.partial(&blob.digest)?, Verifier::new(blob))).await?;
+        let (partial, verifier) =
+            self.block(move || resume(store.partial(&blob.digest)?, Verifier::new(blob))).await?;
         *resumed = verifier.length() > 0;
         let (sender, mut feed) = Feed::new(partial).map_err(|error| self.stored(error))?;
         let (store, compression) = (Arc::clone(&self.store), layer.compression);
@@ -118,7 +124,10 @@ impl Pull {
     async fn download(&self, layer: &LayerRef, verifier: Verifier, sender: Sender) -> Result<(), Error> {
         let mut stream = self.repository.open_verified(verifier).await?;
         self.observe(layer, Phase::Downloading, stream.position());
-        let refused = |_| Error::Refused { subject: layer.blob.digest.to_string(), problem: "it cannot be unpacked".into() };
+        let refused = |_| Error::Refused {
+            subject: layer.blob.digest.to_string(),
+            problem: "it cannot be unpacked".into(),
+        };
         while let Some(bytes) = stream.chunk().await? {
             sender.send(Piece::Bytes(bytes)).await.map_err(refused)?;
             self.observe(layer, Phase::Downloading, stream.position());

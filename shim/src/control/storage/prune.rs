@@ -16,8 +16,13 @@ use crate::images::remove::Removed;
 /// Prunes, or says what would be pruned.
 pub(super) async fn run(images: &Images, request: api::PruneRequest) -> Result<api::PruneResponse, Status> {
     let mode = if request.dry_run { Mode::DryRun } else { Mode::Remove };
-    let pinned: BTreeSet<Digest> =
-        images.store.images().iter().map(|image| image.id).filter(|id| images.registrar.is_pinned(id)).collect();
+    let pinned: BTreeSet<Digest> = images
+        .store
+        .images()
+        .iter()
+        .map(|image| image.id)
+        .filter(|id| images.registrar.is_pinned(id))
+        .collect();
     let store = Arc::clone(&images.store);
     let doomed = blocking::run(move || doomed(&store, request.all, &pinned)).await?;
     if mode == Mode::Remove {
