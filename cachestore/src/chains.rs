@@ -8,8 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::Store;
 use crate::digest::Digest;
 use crate::error::{DatabaseContext, Error, Result};
-use crate::layer::LayerId;
 use crate::layer::record::by_id;
+use crate::layer::{Layer, LayerId};
+use crate::leases::Lease;
 use crate::oci::chain;
 
 impl Store {
@@ -54,6 +55,47 @@ impl Store {
                     .optional()
             })?
             .ok_or_else(|| Error::not_found("chain", chain))
+    }
+
+    /// Returns the records of a chain's layers, bottom first, and protects them by the lease.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown chain ID.
+    pub fn hold_chain(&self, chain: &Digest, lease: &Lease) -> Result<Vec<Layer>> {
+        let layers = self.meta.read("read chain", |connection| {
+            let Some(links) = links(connection, chain)? else { return Ok(None) };
+            let layers = links.iter().map(|link| by_id(connection, link.layer.0)).collect::<rusqlite::Result<Vec<_>>>()?;
+            layers.iter().for_each(|layer| lease.hold(layer.id.0));
+            Ok(Some(layers))
+        })?;
+        layers.ok_or_else(|| Error::not_found("chain", chain))
+    }
+
+    /// Returns a digest that was computed before of a part of a chain; what `selector` means is the caller's business.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn tree_digest(&self, chain: &Digest, selector: &str) -> Result<Option<Digest>> {
+        self.meta.read("find tree digest", |connection| {
+            connection
+                .prepare_cached("SELECT digest FROM tree_digests WHERE chain = ? AND selector = ?")?
+                .query_row(params![chain, selector], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Remembers a digest of a part of a chain whose top layer is `top`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn put_tree_digest(&self, top: LayerId, chain: &Digest, selector: &str, digest: &Digest) -> Result<()> {
+        self.meta.write("record tree digest", |transaction| {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO tree_digests (chain, selector, digest, layer) VALUES (?, ?, ?, ?)")
+                .and_then(|mut statement| statement.execute(params![chain, selector, digest, top.0]))
+                .doing("record tree digest")?;
+            Ok(())
+        })
     }
 
     /// Returns the trees of a stack of layers (bottom first), as overlayfs wants them: top first, none twice.

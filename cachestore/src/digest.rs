@@ -59,6 +59,11 @@ impl Digest {
         self.hex()[..12].to_owned()
     }
 
+    /// Makes a digest of its bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the bytes of the digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -61,6 +61,16 @@ CREATE TABLE repo_digests (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX repo_digests_by_image ON repo_digests (image);
 
+-- Digests that builds have computed of parts of a stack of layers; they go with its top layer.
+CREATE TABLE tree_digests (
+    chain    TEXT NOT NULL,
+    selector TEXT NOT NULL,
+    digest   TEXT NOT NULL,
+    layer    INTEGER NOT NULL REFERENCES layers (id) ON DELETE CASCADE,
+    PRIMARY KEY (chain, selector)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tree_digests_by_layer ON tree_digests (layer);
+
 CREATE TABLE leases (
     id         TEXT PRIMARY KEY,
     expires_at INTEGER NOT NULL

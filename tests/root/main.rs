@@ -1,0 +1,9 @@
+//! Tests that need root: `tests/run root`.
+//!
+//! Each test makes a host of its own, so they run side by side; libtest starts as many as there are processors.
+
+mod containerd;
+mod host;
+mod images;
+mod registry;
+mod run;
