@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Cgroup that gets the pods that name none (PATH/pods) and the steps of builds (PATH/build)
     #[arg(long, value_name = "PATH", default_value = "")]
     pub(crate) cgroup: String,
+    /// Name of the image of pod sandboxes, as containerd's configuration has it
+    #[arg(long, value_name = "NAME", default_value = crate::pause::NAME)]
+    pub(crate) pause: String,
     /// User, besides root, who may use control.sock; equivalent to root
     #[arg(long, value_name = "UID")]
     pub(crate) allow: Vec<u32>,

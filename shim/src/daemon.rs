@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use cachestore::Store;
+use builder::Builder;
 use cachestore::gc::CachePolicy;
+use cachestore::{Reference, Store};
+use proto::control::builder_server::BuilderServer;
 use proto::control::daemon_server::DaemonServer;
 use proto::control::images_server::ImagesServer;
 use proto::control::storage_server::StorageServer;
@@ -22,9 +24,11 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use transfer::{Client, Puller};
 
+use crate::build::host::World;
 use crate::config::{Arguments, Config};
 use crate::containerd::register::Registrar;
 use crate::containerd::{Containerd, watch};
+use crate::control::build::BuildService;
 use crate::control::daemon::DaemonService;
 use crate::control::image::ImagesService;
 use crate::control::peer::Allowed;
@@ -70,6 +74,8 @@ struct Daemon {
     containerd: Containerd,
     registrar: Arc<Registrar>,
     images: Arc<Images>,
+    builds: BuildService,
+    pause: Reference,
     bell: Bell,
     cache: CachePolicy,
 }
@@ -77,17 +83,19 @@ struct Daemon {
 impl Daemon {
     async fn build(arguments: &Arguments, config: Config) -> anyhow::Result<Self> {
         let directory = arguments.store.clone();
+        let pause: Reference = arguments.pause.parse().context("--pause is not an image name")?;
+        let name = pause.clone();
         let holder = format!("shimd, process {}", std::process::id());
         let opened = tokio::task::spawn_blocking(move || -> cachestore::Result<_> {
             let store = Store::open(&directory, &holder)?;
-            let pause = pause::ensure(&store)?;
-            Ok((store, pause))
+            let image = pause::ensure(&store, &name)?;
+            Ok((store, image))
         });
-        let (store, pause) = opened.await?.context("cannot open the store")?;
+        let (store, pause_image) = opened.await?.context("cannot open the store")?;
         let store = Arc::new(store);
         let containerd = Containerd::new(&arguments.containerd);
         let registrar = Arc::new(Registrar::new(Arc::clone(&store), containerd.clone()));
-        registrar.pin(pause.id);
+        registrar.pin(pause_image.id);
         let client =
             Client::new(transfer::Config { host_dirs: vec![arguments.certs.clone()], ..Default::default() })?;
         let puller = Puller::new(client, Arc::clone(&store));
@@ -95,8 +103,17 @@ impl Daemon {
         let bell = Bell::default();
         let images =
             Arc::new(Images::new(Arc::clone(&store), puller, policies, Arc::clone(&registrar), bell.clone()));
+        let world = World::new(
+            Arc::clone(&images),
+            config.build.runtime,
+            &arguments.run.join("build"),
+            below(&arguments.cgroup, "build"),
+        )?;
+        let contexts = arguments.store.join("c");
+        let builder = Arc::new(Builder::new(Arc::clone(&store), contexts, config.build.parallel));
+        let builds = BuildService::new(builder, world, Arc::clone(&images));
         let cache = CachePolicy { keep_used_within: config.cache.keep_unused, keep_bytes: config.cache.keep };
-        Ok(Self { store, containerd, registrar, images, bell, cache })
+        Ok(Self { store, containerd, registrar, images, builds, pause, bell, cache })
     }
 
     fn start_background(&self, tasks: &mut JoinSet<anyhow::Result<()>>, stop: &CancellationToken) {
@@ -145,7 +162,7 @@ impl Daemon {
             containerd: self.containerd.clone(),
             registrar: Arc::clone(&self.registrar),
             cgroup_parent: below(&arguments.cgroup, "pods"),
-            pause: pause::reference()?,
+            pause: self.pause.clone(),
         });
         Ok(Server::builder().add_service(images).add_service(runtime))
     }
@@ -159,6 +176,7 @@ impl Daemon {
         let storage = StorageService::new(Arc::clone(&self.images));
         Server::builder()
             .add_service(DaemonServer::with_interceptor(daemon, check.clone()))
+            .add_service(BuilderServer::with_interceptor(self.builds.clone(), check.clone()))
             .add_service(ImagesServer::with_interceptor(images, check.clone()))
             .add_service(StorageServer::with_interceptor(storage, check))
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod blocking;
+mod build;
 mod config;
 mod containerd;
 mod control;

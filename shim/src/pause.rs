@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use cachestore::error::{Error, IoContext};
+use cachestore::error::IoContext;
 use cachestore::images::{Image, Name, NewImage, Origin};
 use cachestore::layer::{IfKeyed, Layer};
 use cachestore::oci::config::{ImageConfig, RootFs, RunConfig};
@@ -14,13 +14,13 @@ use cachestore::oci::manifest::{BlobRef, Compression, LayerRef, Manifest};
 use cachestore::oci::platform::Target;
 use cachestore::{Digest, Lease, Reference, Store};
 
-/// What the image is called. The top-level domain `internal` is reserved for private use, so that no registry on the internet has it.
+/// What the image is called, unless the command line says otherwise. The top-level domain `internal` is reserved for private use, so that no registry on the internet has it.
 pub(crate) const NAME: &str = concat!("shim.internal/pause:", env!("CARGO_PKG_VERSION"));
 
 static BINARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
 /// Returns the pause image, making it if the store does not have it.
-pub(crate) fn ensure(store: &Store) -> cachestore::Result<Arc<Image>> {
+pub(crate) fn ensure(store: &Store, name: &Reference) -> cachestore::Result<Arc<Image>> {
     let lease = store.lease();
     let layer = layer(store, &lease)?;
     let Target { os, architecture, variant } = Target::host();
@@ -43,8 +43,7 @@ pub(crate) fn ensure(store: &Store) -> cachestore::Result<Arc<Image>> {
         config: BlobRef { digest: Digest::of(&config), size_bytes: config.len() as u64 },
         layers: vec![LayerRef { blob, compression: Compression::None }],
     };
-    let reference: Reference = NAME.parse()?;
-    if let Some(image) = store.resolve(NAME)?.filter(|image| image.id == Digest::of(&config)) {
+    if let Some(image) = store.resolve(&name.to_string())?.filter(|image| image.id == Digest::of(&config)) {
         return Ok(image);
     }
     let new = NewImage {
@@ -52,7 +51,7 @@ pub(crate) fn ensure(store: &Store) -> cachestore::Result<Arc<Image>> {
         manifest: &manifest.to_json()?,
         layers: &[layer.id],
         origin: Origin::Built,
-        names: &[Name { reference, local: true }],
+        names: &[Name { reference: name.clone(), local: true }],
         repo_digests: &[],
     };
     store.put_image(&new, &lease)
@@ -76,14 +75,6 @@ fn write_program(path: &Path) -> std::io::Result<()> {
     file.set_modified(SystemTime::UNIX_EPOCH)
 }
 
-/// Parses the name.
-///
-/// # Errors
-/// None: a test proves that it is a reference.
-pub(crate) fn reference() -> Result<Reference, Error> {
-    NAME.parse()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +93,6 @@ mod tests {
             concat!("pause ", env!("CARGO_PKG_VERSION"), "\n")
         );
         assert!(output.status.success());
-        assert!(reference().is_ok());
+        assert!(NAME.parse::<Reference>().is_ok());
     }
 }

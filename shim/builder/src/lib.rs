@@ -45,9 +45,8 @@ pub use request::BuildRequest;
 
 /// Builds images into a store. Builds may run at once: they share work that they have in common.
 #[derive(Debug)]
-pub struct Builder<H> {
+pub struct Builder {
     store: Arc<Store>,
-    host: H,
     /// Where the digests of contexts are remembered.
     cache_dir: PathBuf,
     parallel: usize,
@@ -63,27 +62,34 @@ pub struct Built {
     pub layers: Vec<LayerId>,
 }
 
-impl<H: Host> Builder<H> {
+impl Builder {
     /// Makes a builder. At most `parallel` steps of one build run at once.
-    pub fn new(store: Arc<Store>, host: H, cache_dir: PathBuf, parallel: usize) -> Self {
-        Self { store, host, cache_dir, parallel, keys: Keys::default() }
+    pub fn new(store: Arc<Store>, cache_dir: PathBuf, parallel: usize) -> Self {
+        Self { store, cache_dir, parallel, keys: Keys::default() }
     }
 
-    /// Runs one build.
+    /// Runs one build in these surroundings.
     ///
     /// # Errors
     /// See [`BuildError`]. Layers that were complete are found by the next build.
     ///
     /// # Cancellation
     /// `cancel` is this build's own: it is also cancelled here, when a step fails, so that the others stop.
-    pub fn build(&self, request: &BuildRequest, observer: &dyn Observer, cancel: &Cancel) -> Result<Built> {
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        host: &dyn Host,
+        observer: &dyn Observer,
+        cancel: &Cancel,
+    ) -> Result<Built> {
         let progress = Progress::new(observer);
         let file = self.read_file(request, &progress)?;
         let target = request.target.as_deref();
         let globals = plan::args::globals(&file, &request.build_args, target.unwrap_or_default())?;
         let graph = Graph::new(&file, &globals, target)?;
         let lease = self.store.lease();
-        let images = self.images(&graph, request, &progress, cancel)?;
+        let asking = Asking { request, host, progress: &progress, cancel };
+        let images = asking.images(&graph)?;
         let configs = images.iter().map(|image| self.config_of(image)).collect::<Result<Vec<_>>>()?;
         let build_args = &request.build_args;
         let planner = Planner { file: &file, graph: &graph, globals: &globals, build_args, images: &configs };
@@ -94,6 +100,7 @@ impl<H: Host> Builder<H> {
         let context = Context::open(request, &self.cache_dir, cancel)?;
         let solver = Solver {
             builder: self,
+            host,
             request,
             graph: &graph,
             plan: &plan,
@@ -119,48 +126,6 @@ impl<H: Host> Builder<H> {
         let name = format!("[internal] load build definition from {}", request.dockerfile_name);
         let shown = progress.begin(name);
         shown.end_with(parse(&request.dockerfile))
-    }
-
-    /// Gets every image that is needed, all at once.
-    fn images(
-        &self,
-        graph: &Graph,
-        request: &BuildRequest,
-        progress: &Progress<'_>,
-        cancel: &Cancel,
-    ) -> Result<Vec<Arc<Image>>> {
-        let results: Vec<Mutex<Option<Result<Arc<Image>>>>> =
-            graph.images.iter().map(|_| Mutex::new(None)).collect();
-        std::thread::scope(|scope| {
-            for (node, result) in graph.images.iter().zip(&results) {
-                scope.spawn(move || {
-                    let image = self.image(&node.reference, request, progress, cancel);
-                    let image = image.map_err(|error| error.at(node.location));
-                    *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
-                });
-            }
-        });
-        let take = |result: Mutex<Option<Result<_>>>| {
-            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            result.unwrap_or_else(|| Err(BuildError::failed("the pull of a base image ended unexpectedly")))
-        };
-        results.into_iter().map(take).collect()
-    }
-
-    fn image(
-        &self,
-        reference: &Reference,
-        request: &BuildRequest,
-        progress: &Progress<'_>,
-        cancel: &Cancel,
-    ) -> Result<Arc<Image>> {
-        let shown = progress.begin(format!("[internal] load metadata for {reference}"));
-        let image = self.host.image(reference, request.pull, &|transfer| shown.progress(transfer), cancel);
-        let image = match image {
-            Err(_) if cancel.is_cancelled() => Err(BuildError::cancelled()),
-            image => image.map_err(|error| BuildError::host(reference.familiar(), &error)),
-        };
-        shown.end_with(image)
     }
 
     fn config_of(&self, image: &Image) -> Result<ImageConfig> {
@@ -216,6 +181,46 @@ impl<H: Host> Builder<H> {
         let image = self.store.image(&cachestore::Digest::of(config))?;
         let has = |name: &Reference| image.names.iter().any(|known| known.local && known.reference == *name);
         names.iter().all(has).then_some(image)
+    }
+}
+
+/// What is needed to get the images of a build.
+struct Asking<'a> {
+    request: &'a BuildRequest,
+    host: &'a dyn Host,
+    progress: &'a Progress<'a>,
+    cancel: &'a Cancel,
+}
+
+impl Asking<'_> {
+    /// Gets every image that is needed, all at once.
+    fn images(&self, graph: &Graph) -> Result<Vec<Arc<Image>>> {
+        let results: Vec<Mutex<Option<Result<Arc<Image>>>>> =
+            graph.images.iter().map(|_| Mutex::new(None)).collect();
+        std::thread::scope(|scope| {
+            for (node, result) in graph.images.iter().zip(&results) {
+                scope.spawn(move || {
+                    let image = self.image(&node.reference).map_err(|error| error.at(node.location));
+                    *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
+                });
+            }
+        });
+        let take = |result: Mutex<Option<Result<_>>>| {
+            let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            result.unwrap_or_else(|| Err(BuildError::failed("the pull of a base image ended unexpectedly")))
+        };
+        results.into_iter().map(take).collect()
+    }
+
+    fn image(&self, reference: &Reference) -> Result<Arc<Image>> {
+        let shown = self.progress.begin(format!("[internal] load metadata for {reference}"));
+        let pull = self.request.pull;
+        let image = self.host.image(reference, pull, &|transfer| shown.progress(transfer), self.cancel);
+        let image = match image {
+            Err(_) if self.cancel.is_cancelled() => Err(BuildError::cancelled()),
+            image => image.map_err(|error| BuildError::host(reference.familiar(), &error)),
+        };
+        shown.end_with(image)
     }
 }
 

@@ -38,8 +38,9 @@ impl Stacked {
 }
 
 /// A build that is being done.
-pub(crate) struct Solver<'a, H> {
-    pub(crate) builder: &'a Builder<H>,
+pub(crate) struct Solver<'a> {
+    pub(crate) builder: &'a Builder,
+    pub(crate) host: &'a dyn Host,
     pub(crate) request: &'a BuildRequest,
     pub(crate) graph: &'a Graph,
     pub(crate) plan: &'a Plan,
@@ -54,7 +55,7 @@ pub(crate) struct Solver<'a, H> {
     pub(crate) context_shown: Mutex<bool>,
 }
 
-impl<H: Host> Solver<'_, H> {
+impl Solver<'_> {
     /// Builds every stage that the target needs; returns the target.
     pub(crate) fn solve(&self) -> Result<Stacked> {
         let failure: Mutex<Option<BuildError>> = Mutex::new(None);

@@ -135,7 +135,6 @@ impl Service for ImagesService {
                     }
                 }
                 () = answers => {}
-                () = sender.closed() => {}
             }
         };
         Ok(Response::new(Box::pin(super::drive(call, ReceiverStream::new(events)))))

@@ -1,5 +1,6 @@
 //! The control API: what shimctl and bootstrap ask for. Convert in, one call, convert out.
 
+pub(crate) mod build;
 mod convert;
 pub(crate) mod daemon;
 pub(crate) mod image;

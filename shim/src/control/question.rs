@@ -53,7 +53,7 @@ impl Questions {
         }
     }
 
-    /// Takes the caller's answers; never ends, since a caller that has nothing more to say may still be listening.
+    /// Takes the caller's answers until it closes its side.
     pub(super) async fn take_answers<T>(
         self,
         mut requests: Streaming<T>,
@@ -64,7 +64,6 @@ impl Questions {
                 self.answer(answer);
             }
         }
-        std::future::pending().await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {

@@ -6,7 +6,7 @@ use super::{Solver, Stacked};
 use crate::context::hash;
 use crate::error::{BuildError, Result};
 use crate::graph::Source;
-use crate::host::{Host, Mounted, Stack};
+use crate::host::{Mounted, Stack};
 use crate::key;
 use crate::plan::{CopyStep, SourceTree};
 use crate::rooted::Root;
@@ -48,7 +48,7 @@ impl SourceRoot {
     }
 }
 
-impl<H: Host> Solver<'_, H> {
+impl Solver<'_> {
     pub(super) fn sources(&self, step: &CopyStep) -> Result<Sources> {
         match step.from {
             SourceTree::Context => self.context_sources(step),
@@ -134,7 +134,7 @@ impl<H: Host> Solver<'_, H> {
             [] => Err(BuildError::invalid("there is nothing to copy from: the source has no files")),
             [only] => Ok(SourceRoot { root: Root::new(only), mounted: None }),
             _ => {
-                let mounted = self.builder.host.mount(&Stack { lower, upper: None });
+                let mounted = self.host.mount(&Stack { lower, upper: None });
                 let mounted = mounted.map_err(|error| BuildError::host("cannot mount the source", &error))?;
                 Ok(SourceRoot { root: Root::new(mounted.path()), mounted: Some(mounted) })
             }

@@ -7,7 +7,7 @@ use super::{Solver, Stacked};
 use crate::error::{BuildError, IoDoing, Result};
 use crate::event::{Outcome, ShownStep};
 use crate::graph::Source;
-use crate::host::{Host, Mounted, Stack, Upper};
+use crate::host::{Mounted, Stack, Upper};
 use crate::key;
 use crate::plan::{CopyStep, PlannedStep, StepKind};
 use crate::rooted::Root;
@@ -21,7 +21,7 @@ struct StepRoot {
     workspace: Workspace,
 }
 
-impl<H: Host> Solver<'_, H> {
+impl Solver<'_> {
     /// Builds a stage and leaves its result for those who wait for it.
     pub(super) fn stage(&self, number: usize) -> Result<()> {
         let Some(stage) = &self.plan.stages[number] else { return Ok(()) };
@@ -104,8 +104,9 @@ impl<H: Host> Solver<'_, H> {
     ) -> Result<Layer> {
         let prepared = self.prepare(below)?;
         let fidelity = match &step.kind {
-            StepKind::Run(step) => run::run(&self.builder.host, &prepared.root, step, shown, self.cancel)
-                .map(|()| Fidelity::Exact),
+            StepKind::Run(step) => {
+                run::run(self.host, &prepared.root, step, shown, self.cancel).map(|()| Fidelity::Exact)
+            }
             StepKind::Mkdir(step) => mkdir::workdir(&prepared.root, step).map(|()| Fidelity::Exact),
             StepKind::Copy(step) => self.copy(step, sources.unwrap_or_default(), &prepared.root),
         };
@@ -139,7 +140,7 @@ impl<H: Host> Solver<'_, H> {
         like_root_below(&tree, top)?;
         std::fs::create_dir(workspace.work()).doing("create", workspace.work())?;
         let stack = Stack { lower, upper: Some(Upper { directory: tree, work: workspace.work() }) };
-        let mounted = self.builder.host.mount(&stack);
+        let mounted = self.host.mount(&stack);
         let mounted = mounted.map_err(|error| BuildError::host("cannot mount the layers", &error))?;
         Ok(StepRoot { root: Root::new(mounted.path()), mounted: Some(mounted), workspace })
     }
