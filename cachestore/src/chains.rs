@@ -64,7 +64,10 @@ impl Store {
     pub fn hold_chain(&self, chain: &Digest, lease: &Lease) -> Result<Vec<Layer>> {
         let layers = self.meta.read("read chain", |connection| {
             let Some(links) = links(connection, chain)? else { return Ok(None) };
-            let layers = links.iter().map(|link| by_id(connection, link.layer.0)).collect::<rusqlite::Result<Vec<_>>>()?;
+            let layers = links
+                .iter()
+                .map(|link| by_id(connection, link.layer.0))
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             layers.iter().for_each(|layer| lease.hold(layer.id.0));
             Ok(Some(layers))
         })?;
@@ -88,7 +91,13 @@ impl Store {
     ///
     /// # Errors
     /// Those of the database.
-    pub fn put_tree_digest(&self, top: LayerId, chain: &Digest, selector: &str, digest: &Digest) -> Result<()> {
+    pub fn put_tree_digest(
+        &self,
+        top: LayerId,
+        chain: &Digest,
+        selector: &str,
+        digest: &Digest,
+    ) -> Result<()> {
         self.meta.write("record tree digest", |transaction| {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO tree_digests (chain, selector, digest, layer) VALUES (?, ?, ?, ?)")

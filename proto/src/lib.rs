@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![allow(missing_docs, reason = "the documentation is in the .proto files")]
-#![allow(clippy::all, clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "this is generated code")]
+#![allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    reason = "this is generated code"
+)]
 
 /// Kubernetes' Container Runtime Interface: the image service whole, of the runtime service what shimd looks at.
 pub mod cri {

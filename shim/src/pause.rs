@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use cachestore::error::IoContext;
 use cachestore::images::{Image, Name, NewImage, Origin};
-use cachestore::layer::{IfKeyed, Layer};
+use cachestore::layer::{IfKeyed, Layer, Step};
 use cachestore::oci::config::{ImageConfig, RootFs, RunConfig};
 use cachestore::oci::manifest::{BlobRef, Compression, LayerRef, Manifest};
 use cachestore::oci::platform::Target;
@@ -65,7 +65,8 @@ fn layer(store: &Store, lease: &Lease) -> cachestore::Result<Layer> {
     let workspace = store.workspace()?;
     let path = workspace.tree().join("pause");
     write_program(&path).at("write", &path)?;
-    store.commit_built(workspace, &key, "pause", IfKeyed::Keep, lease)
+    let step = Step { key: &key, description: "pause", if_keyed: IfKeyed::Keep, below: &[] };
+    store.commit_built(workspace, &step, lease)
 }
 
 fn write_program(path: &Path) -> std::io::Result<()> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::layer::IfKeyed;
+use crate::layer::{IfKeyed, Step};
 use crate::oci::config::RootFs;
 use crate::oci::manifest::{BlobRef, Manifest};
 use crate::testing::store;
@@ -139,7 +139,8 @@ fn images_are_there_again_after_a_restart() {
 fn layers_must_be_those_of_the_configuration() {
     let (_directory, store) = store();
     let lease = store.lease();
-    let layer = store.commit_built(store.workspace().unwrap(), "step:1", "", IfKeyed::Keep, &lease).unwrap();
+    let step = Step { key: "step:1", description: "", if_keyed: IfKeyed::Keep, below: &[] };
+    let layer = store.commit_built(store.workspace().unwrap(), &step, &lease).unwrap();
     let rootfs = RootFs { diff_ids: vec![layer.diff_id], ..RootFs::default() };
     let config = ImageConfig { rootfs, ..ImageConfig::default() }.to_json().unwrap();
     let new = |layers| NewImage {

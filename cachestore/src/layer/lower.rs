@@ -1,10 +1,10 @@
-//! What the layers below say about a directory that an archive used without containing it.
+//! What shows through from the layers below at a path, as overlayfs would show it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, openat, statat};
 use rustix::io::Errno;
 
 use super::entry::EntryPath;
@@ -17,57 +17,78 @@ use crate::error::{IoContext, Result};
 const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What one layer says about a directory.
+/// A file or directory of a lower layer.
+pub(super) struct Seen {
+    /// The directory that holds it.
+    pub(super) parent: OwnedFd,
+    /// Its name there.
+    pub(super) name: Vec<u8>,
+    pub(super) stat: Stat,
+}
+
+/// What one layer says about a path.
 enum Sight {
     /// Here it is.
-    Directory(OwnedFd),
+    Here(Seen),
     /// Not here, but layers further down may show it.
     Absent,
     /// Not here, and whatever is further down is hidden.
     Hidden,
 }
 
-impl Store {
-    /// Gives each implicit directory the owner, mode and times of the directory that shows through from below.
-    pub(super) fn copy_lower_metadata(&self, unpacked: &Unpacked, below: &[LayerId]) -> Result<()> {
-        for path in unpacked.implicit.iter().rev() {
-            for layer in below.iter().rev() {
-                let tree = self.layer_tree(*layer);
-                match sight(&tree, path).at("inspect", &tree)? {
-                    Sight::Absent => {}
-                    Sight::Hidden => break,
-                    Sight::Directory(from) => {
-                        let to = unpacked.workspace.tree().join(std::ffi::OsStr::from_bytes(path.as_bytes()));
-                        copy(&from, &to).at("copy metadata to", &to)?;
-                        break;
-                    }
-                }
-            }
+/// Finds what shows at a path, in trees given top first; the root itself shows nowhere.
+pub(super) fn look(trees: &[PathBuf], path: &EntryPath) -> Result<Option<Seen>> {
+    for tree in trees {
+        match sight(tree, path).at("inspect", tree)? {
+            Sight::Absent => {}
+            Sight::Hidden => return Ok(None),
+            Sight::Here(seen) => return Ok(Some(seen)),
         }
-        Ok(())
     }
+    Ok(None)
 }
 
 fn sight(tree: &Path, path: &EntryPath) -> rustix::io::Result<Sight> {
     let mut directory = openat(rustix::fs::CWD, tree, DIRECTORY, Mode::empty())?;
     let mut hidden = whiteout::is_opaque(&directory)?;
-    for name in path.as_bytes().split(|&byte| byte == b'/') {
+    let mut components = path.as_bytes().split(|&byte| byte == b'/').peekable();
+    while let Some(name) = components.next() {
         let stat = match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(if hidden { Sight::Hidden } else { Sight::Absent }),
             Err(error) => return Err(error),
         };
+        if whiteout::is_whiteout(&stat) {
+            return Ok(Sight::Hidden);
+        }
+        if components.peek().is_none() {
+            return Ok(Sight::Here(Seen { parent: directory, name: name.to_vec(), stat }));
+        }
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Ok(Sight::Hidden);
         }
         directory = openat(&directory, name, DIRECTORY, Mode::empty())?;
         hidden |= whiteout::is_opaque(&directory)?;
     }
-    Ok(Sight::Directory(directory))
+    Ok(Sight::Hidden)
 }
 
-fn copy(from: &OwnedFd, to: &Path) -> rustix::io::Result<()> {
-    let stat = rustix::fs::fstat(from)?;
+impl Store {
+    /// Gives each implicit directory the owner, mode and times of the directory that shows through from below.
+    pub(super) fn copy_lower_metadata(&self, unpacked: &Unpacked, below: &[LayerId]) -> Result<()> {
+        let trees = self.lower_dirs(below);
+        for path in unpacked.implicit.iter().rev() {
+            let Some(seen) = look(&trees, path)? else { continue };
+            if FileType::from_raw_mode(seen.stat.st_mode) == FileType::Directory {
+                let to = unpacked.workspace.tree().join(std::ffi::OsStr::from_bytes(path.as_bytes()));
+                copy(&seen.stat, &to).at("copy metadata to", &to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn copy(stat: &Stat, to: &Path) -> rustix::io::Result<()> {
     let to = openat(rustix::fs::CWD, to, DIRECTORY, Mode::empty())?;
     let (uid, gid) =
         (rustix::process::Uid::from_raw(stat.st_uid), rustix::process::Gid::from_raw(stat.st_gid));

@@ -5,6 +5,7 @@ mod header;
 mod lower;
 mod pack;
 mod pax;
+mod prune;
 mod recipe;
 pub(crate) mod record;
 mod sparse;
@@ -16,6 +17,6 @@ mod unpack;
 mod whiteout;
 mod workspace;
 
-pub use record::{IfKeyed, Layer, LayerId};
+pub use record::{IfKeyed, Layer, LayerId, Step};
 pub use unpack::Unpacked;
 pub use workspace::Workspace;

@@ -245,7 +245,9 @@ fn blocks(stat: &Stat) -> u64 {
 }
 
 /// Reads the attributes that travel in layers.
-fn xattrs(file: BorrowedFd<'_>) -> rustix::io::Result<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
+pub(super) fn xattrs(
+    file: BorrowedFd<'_>,
+) -> rustix::io::Result<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut found = std::collections::BTreeMap::new();
     let mut names = [0; 256];
     let list = match rustix::fs::flistxattr(file, &mut names) {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::unpack::{TreeSize, Unpacked};
 use super::workspace::Workspace;
-use super::{pack, recipe};
+use super::{pack, prune, recipe};
 use crate::Store;
 use crate::digest::{Digest, Hashed};
 use crate::disk::{atomic, fault, remove};
@@ -73,6 +73,19 @@ struct NewLayer<'a> {
     description: &'a str,
 }
 
+/// What a build step made, besides its tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// What finds the layer again.
+    pub key: &'a str,
+    /// What people are told that the layer is.
+    pub description: &'a str,
+    /// What to do when a layer of the same key is there already.
+    pub if_keyed: IfKeyed,
+    /// The layers on which the step was done, bottom first.
+    pub below: &'a [LayerId],
+}
+
 /// What to do when a layer of the same key is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IfKeyed {
@@ -83,26 +96,22 @@ pub enum IfKeyed {
 }
 
 impl Store {
-    /// Commits the tree of a workspace as the layer with this key. The tree must not be mounted any more.
+    /// Commits the tree of a workspace as the layer of a step. The tree must not be mounted any more. What in it is the
+    /// same in the layers below is taken out.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a tree that no tar can hold.
     ///
     /// # Durability
     /// The record survives a power failure; the tree does once [`Store::settle`] has run.
-    pub fn commit_built(
-        &self,
-        workspace: Workspace,
-        key: &str,
-        description: &str,
-        if_keyed: IfKeyed,
-        lease: &Lease,
-    ) -> Result<Layer> {
+    pub fn commit_built(&self, workspace: Workspace, step: &Step<'_>, lease: &Lease) -> Result<Layer> {
         remove::tree(&workspace.work())?;
+        prune::unchanged(&workspace.tree(), &self.lower_dirs(step.below))?;
         let mut tar = Hashed::new(io::sink());
         let size = pack::pack(&workspace.tree(), &mut tar)?;
         let (_, diff_id, tar_size) = tar.finish();
         fault::point("layer hashed");
+        let Step { key, description, if_keyed, .. } = *step;
         let new = NewLayer { key, diff_id, tar_size, size, has_recipe: false, description };
         self.commit(workspace, &new, if_keyed, lease)
     }

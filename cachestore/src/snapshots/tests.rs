@@ -1,7 +1,7 @@
 use super::*;
 use crate::gc::{CachePolicy, Mode};
 use crate::images::{NewImage, Origin};
-use crate::layer::{IfKeyed, Layer};
+use crate::layer::{IfKeyed, Layer, Step};
 use crate::oci::config::{ImageConfig, RootFs};
 use crate::oci::manifest::{BlobRef, Manifest};
 use crate::testing::store;
@@ -15,7 +15,9 @@ fn image(store: &Store, files: &[&str]) -> (Vec<Layer>, Digest) {
         .map(|name| {
             let workspace = store.workspace().unwrap();
             std::fs::File::create(workspace.tree().join(name)).unwrap();
-            store.commit_built(workspace, &format!("step:{name}"), "", IfKeyed::Keep, &lease).unwrap()
+            let key = format!("step:{name}");
+            let step = Step { key: &key, description: "", if_keyed: IfKeyed::Keep, below: &[] };
+            store.commit_built(workspace, &step, &lease).unwrap()
         })
         .collect();
     let rootfs = RootFs { diff_ids: layers.iter().map(|layer| layer.diff_id).collect(), ..RootFs::default() };

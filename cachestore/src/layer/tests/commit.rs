@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::{IfKeyed, Layer};
+use super::super::{IfKeyed, Layer, Step};
 use super::archive::Tar;
 use crate::digest::Digest;
 use crate::oci::manifest::Compression;
@@ -17,7 +17,8 @@ fn build(store: &Store, key: &str, content: &str, if_keyed: IfKeyed, lease: &Lea
         content.as_bytes(),
     )
     .unwrap();
-    store.commit_built(workspace, key, "RUN test", if_keyed, lease).unwrap()
+    let step = Step { key, description: "RUN test", if_keyed, below: &[] };
+    store.commit_built(workspace, &step, lease).unwrap()
 }
 
 fn findings(store: &Store) -> Vec<crate::verify::Finding> {

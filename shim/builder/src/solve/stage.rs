@@ -1,6 +1,6 @@
 //! One stage: its steps, one after the other.
 
-use cachestore::layer::{IfKeyed, Layer, Workspace};
+use cachestore::layer::{IfKeyed, Layer, Step, Workspace};
 
 use super::copy::Sources;
 use super::{Solver, Stacked};
@@ -119,7 +119,8 @@ impl Solver<'_> {
             Fidelity::Changed => format!("once:{}", workspace.path().display()),
         };
         let if_keyed = if self.request.no_cache { IfKeyed::Replace } else { IfKeyed::Keep };
-        Ok(self.store().commit_built(workspace, &key, &step.name, if_keyed, self.lease)?)
+        let step = Step { key: &key, description: &step.name, if_keyed, below: &below.ids() };
+        Ok(self.store().commit_built(workspace, &step, self.lease)?)
     }
 
     fn copy(&self, step: &CopyStep, sources: Sources, root: &Root) -> Result<Fidelity> {

@@ -47,27 +47,32 @@ pub(crate) fn run(
     }
 }
 
+/// Returns what the runtime will make: the files that are missing, each before the directories that are missing above it.
 fn missing_stubs(root: &Root) -> Result<Vec<Inside>> {
     let mut missing = Vec::new();
     for path in MOUNTED_FILES {
-        let resolved = root.resolve(path.as_bytes())?;
-        if root.stat(&resolved)?.is_none() {
-            missing.push(resolved);
+        let mut resolved = root.resolve(path.as_bytes())?;
+        while !resolved.is_root() && root.stat(&resolved)?.is_none() {
+            let parent = resolved.parent();
+            missing.push(std::mem::replace(&mut resolved, parent));
         }
     }
     Ok(missing)
 }
 
-/// Removes a file that the runtime made, if it is still empty, and keeps its directory's time (as BuildKit does, so that
-/// the same step makes the same layer).
+/// Removes what the runtime made, if it is still empty, and keeps the time of the directory that held it (as BuildKit
+/// does, so that the same step makes the same layer).
 fn remove_stub(root: &Root, stub: &Inside) -> Result<()> {
-    let is_empty_file = |stat: &rustix::fs::Stat| kind(stat) == FileType::RegularFile && stat.st_size == 0;
-    if !root.stat(stub)?.as_ref().is_some_and(is_empty_file) {
-        return Ok(());
-    }
-    let Some(parent) = root.stat(&stub.parent())? else { return Ok(()) };
+    let (Some(stat), Some(parent)) = (root.stat(stub)?, root.stat(&stub.parent())?) else { return Ok(()) };
     let full = root.full(stub);
-    std::fs::remove_file(&full).doing("remove", &full)?;
+    match kind(&stat) {
+        FileType::RegularFile if stat.st_size == 0 => std::fs::remove_file(&full).doing("remove", &full)?,
+        FileType::Directory => match std::fs::remove_dir(&full) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+            removed => removed.doing("remove", &full)?,
+        },
+        _ => return Ok(()),
+    }
     let time =
         |seconds: i64, nanoseconds: u64| Timespec { tv_sec: seconds, tv_nsec: nanoseconds.cast_signed() };
     let times = Timestamps {

@@ -1,0 +1,67 @@
+//! `shimctl down`.
+
+use std::time::Duration;
+
+use proto::lifecycle as api;
+
+use super::follow::{End, Follower};
+use crate::cli::duration;
+use crate::connect::{self, Cause};
+use crate::exit::Failure;
+use crate::layout::Layout;
+use crate::output;
+use crate::progress::parts::Parts;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How long containers and daemons have to end by themselves
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    grace: Duration,
+}
+
+/// Stops everything. Where nothing runs, that is done.
+pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
+    let mut client = match connect::lifecycle(layout).await {
+        Ok(client) => client,
+        Err(Cause::Absent) if connect::control(layout).await.is_ok() => return Err(orphaned(layout)),
+        Err(Cause::Absent) => return output::line("Nothing runs."),
+        Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
+    };
+    // A part of a second is a second.
+    let seconds = args.grace.as_secs() + u64::from(args.grace.subsec_nanos() > 0);
+    let request = api::DownRequest { grace_seconds: u32::try_from(seconds).unwrap_or(u32::MAX) };
+    let mut interrupts = super::interrupts()?;
+    let mut follower = Follower::new(Parts::stopping());
+    let end = {
+        let stop = async {
+            let events = client.down(request).await?.into_inner();
+            // A part that does not stop must not keep the others from being shown.
+            follower.follow(events, |_| false).await
+        };
+        tokio::select! {
+            end = stop => end?,
+            _ = interrupts.recv() => {
+                output::error(&format!("interrupted; the work goes on: {} shows it", layout.root_command("status")));
+                return Err(Failure::Interrupted);
+            }
+        }
+    };
+    follower.paint();
+    match end {
+        End::Complete => output::line("Everything has stopped."),
+        End::Failed(_) | End::Early => {
+            let missing = follower.missing();
+            let what = if missing.is_empty() { String::new() } else { format!(": {missing}") };
+            let logs = layout.root_command("logs");
+            Err(Failure::failed(format!("not everything has stopped{what}; see: {logs}")))
+        }
+    }
+}
+
+/// Says what to do where the service died, but not what it looked after.
+fn orphaned(layout: &Layout) -> Failure {
+    let (up, down) = (layout.root_command("up --no-kubernetes"), layout.root_command("down"));
+    Failure::failed(format!(
+        "the lifecycle service has died, but shimd runs: bring it back with {up}; then {down}"
+    ))
+}

@@ -1,0 +1,136 @@
+//! `shimctl status`.
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use proto::lifecycle as api;
+use serde_json::{Value, json};
+
+use crate::connect;
+use crate::exit::Failure;
+use crate::layout::Layout;
+use crate::output;
+use crate::output::text::single_line;
+use crate::output::{table, time};
+use crate::progress::parts::words;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 everything is ready, 1 something is not, 3 nothing runs.")]
+pub(crate) struct Args {
+    /// Print a table, or JSON
+    #[arg(short, long, value_enum, default_value_t = Form::Table)]
+    output: Form,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Form {
+    Table,
+    Json,
+}
+
+pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
+    let mut client =
+        connect::lifecycle(layout).await.map_err(|cause| connect::no_lifecycle(&cause, layout))?;
+    let status = client.status(api::StatusRequest {}).await?.into_inner();
+    output::print(&match args.output {
+        Form::Table => columns(&status, Timestamp::now()),
+        Form::Json => format!("{}\n", object(&status)),
+    })?;
+    if status.ready { Ok(()) } else { Err(Failure::reported()) }
+}
+
+fn columns(status: &api::StatusResponse, now: Timestamp) -> String {
+    let header = ["PART", "STATE", "SINCE", "PID", "VERSION", "RESTARTS", "MESSAGE"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for part in &status.parts {
+        let since =
+            time::from_wire(part.since.as_ref()).map_or_else(dash, |since| time::ago(Some(since), now));
+        rows.push(vec![
+            single_line(&part.name).into_owned(),
+            words(part.state()).to_owned(),
+            since,
+            if part.pid == 0 { dash() } else { part.pid.to_string() },
+            if part.version.is_empty() { dash() } else { single_line(&part.version).into_owned() },
+            part.restarts.to_string(),
+            single_line(&part.message).into_owned(),
+        ]);
+    }
+    let text = table::columns(&rows);
+    // The last column is often empty.
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn object(status: &api::StatusResponse) -> Value {
+    let parts: Vec<Value> = status
+        .parts
+        .iter()
+        .map(|part| {
+            json!({
+                "name": part.name,
+                "state": part.state().as_str_name().to_lowercase(),
+                "message": part.message,
+                "version": part.version,
+                "pid": part.pid,
+                "restarts": part.restarts,
+                "since": time::from_wire(part.since.as_ref()),
+            })
+        })
+        .collect();
+    json!({ "root": status.root_dir, "pid": status.pid, "ready": status.ready, "parts": parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> api::StatusResponse {
+        let part = |name: &str, state: api::State, pid| api::Part {
+            name: name.into(),
+            state: state.into(),
+            pid,
+            since: Some(prost_types::Timestamp { seconds: 1_000_000, nanos: 0 }),
+            ..Default::default()
+        };
+        let failed = api::Part {
+            version: "1.6.20".into(),
+            restarts: 3,
+            message: "it ended:\nexit code 1".into(),
+            ..part("containerd", api::State::BackingOff, 42)
+        };
+        let box_part = api::Part { since: None, ..part("box", api::State::Ready, 0) };
+        api::StatusResponse {
+            root_dir: "/var/lib/shim".into(),
+            pid: 7,
+            parts: vec![box_part, failed],
+            ready: false,
+        }
+    }
+
+    #[test]
+    fn a_table() {
+        let expected = "\
+PART         STATE         SINCE        PID       VERSION   RESTARTS   MESSAGE
+box          ready         -            -         -         0
+containerd   backing off   2 days ago   42        1.6.20    3          it ended: exit code 1
+";
+        assert_eq!(columns(&status(), Timestamp::from_second(1_000_000 + 2 * 86_400).unwrap()), expected);
+    }
+
+    #[test]
+    fn an_object() {
+        let expected = json!({
+            "root": "/var/lib/shim",
+            "pid": 7,
+            "ready": false,
+            "parts": [
+                {"name": "box", "state": "ready", "message": "", "version": "", "pid": 0, "restarts": 0, "since": null},
+                {"name": "containerd", "state": "backing_off", "message": "it ended:\nexit code 1", "version": "1.6.20",
+                 "pid": 42, "restarts": 3, "since": "1970-01-12T13:46:40Z"},
+            ],
+        });
+        assert_eq!(object(&status()), expected);
+    }
+}
