@@ -7,3 +7,4 @@ mod host;
 mod images;
 mod registry;
 mod run;
+mod storage;

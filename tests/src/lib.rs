@@ -12,6 +12,7 @@ pub mod image;
 pub mod images;
 pub mod product;
 pub mod registry;
+pub mod shimd;
 pub mod wait;
 
 pub use wait::eventually;
