@@ -1,8 +1,11 @@
 //! `shimctl down`.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use proto::lifecycle as api;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::follow::{End, Follower};
 use crate::cli::duration;
@@ -11,6 +14,9 @@ use crate::exit::Failure;
 use crate::layout::Layout;
 use crate::output;
 use crate::progress::parts::Parts;
+
+/// How long the service may take to end after it has said that all else has.
+const SERVICE_END: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +36,7 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     // A part of a second is a second.
     let seconds = args.grace.as_secs() + u64::from(args.grace.subsec_nanos() > 0);
     let request = api::DownRequest { grace_seconds: u32::try_from(seconds).unwrap_or(u32::MAX) };
+    let service = process(client.status(api::StatusRequest {}).await?.into_inner().pid);
     let mut interrupts = super::interrupts()?;
     let mut follower = Follower::new(Parts::stopping());
     let end = {
@@ -48,7 +55,14 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     };
     follower.paint();
     match end {
-        End::Complete => output::line("Everything has stopped."),
+        End::Complete => {
+            if let Some(service) = service {
+                // Whoever looks next must not find it; that it has stopped all else, it has said.
+                poll(&mut [PollFd::from_borrowed_fd(service.as_fd(), PollFlags::IN)], Some(&SERVICE_END))
+                    .ok();
+            }
+            output::line("Everything has stopped.")
+        }
         End::Failed(_) | End::Early => {
             let missing = follower.missing();
             let what = if missing.is_empty() { String::new() } else { format!(": {missing}") };
@@ -56,6 +70,12 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
             Err(Failure::failed(format!("not everything has stopped{what}; see: {logs}")))
         }
     }
+}
+
+/// Returns what becomes readable when the process ends; nothing where it has ended, or lives out of sight.
+fn process(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
 /// Says what to do where the service died, but not what it looked after.

@@ -1,0 +1,142 @@
+//! Everything that is read and written: sizes are limited, and files that carry meaning are replaced whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::error::{Error, IoContext, Result};
+
+/// The largest file that is read: no configuration and no list of the kernel comes near it.
+const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Replaces a file: temporary file, sync, rename, sync of the directory.
+pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::invalid(path.display().to_string(), "is not a file's path"));
+    };
+    let temporary = directory.join(format!(".{}.new", name.to_string_lossy()));
+    remove(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)
+        .at("create", &temporary)?;
+    file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place in this crate that decides about durability"
+    )]
+    std::fs::rename(&temporary, path).at("rename", &temporary)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory)
+}
+
+/// Reads a file of text; `None` if there is none.
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => text(opened.at("open", path)?, path).map(Some),
+    }
+}
+
+/// Reads a file of text.
+pub(crate) fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    text(File::open(path).at("open", path)?, path)
+}
+
+fn text(file: File, path: &Path) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(Error::invalid(
+            path.display().to_string(),
+            format!("is larger than {MAX_FILE_BYTES} bytes"),
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::invalid(path.display().to_string(), "is not UTF-8"))
+}
+
+/// Writes to a file that is the kernel's: no temporary file, one write.
+pub(crate) fn set(path: &Path, value: &str) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path).at("open", path)?;
+    file.write_all(value.as_bytes()).at("write", path)
+}
+
+/// Makes a directory and what is missing above it. One that is there keeps its mode.
+pub(crate) fn ensure_directory(path: &Path, mode: u32) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).at("create", path)
+}
+
+/// Removes a file that may be missing.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    gone(std::fs::remove_file(path)).at("remove", path)
+}
+
+/// Removes a directory and all below it, which may be missing.
+pub(crate) fn remove_tree(path: &Path) -> Result<()> {
+    gone(std::fs::remove_dir_all(path)).at("remove", path)
+}
+
+/// Removes a directory if it is empty; tells whether it is gone.
+pub(crate) fn remove_if_empty(path: &Path) -> Result<bool> {
+    match gone(std::fs::remove_dir(path)) {
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::ResourceBusy) => {
+            Ok(false)
+        }
+        removed => removed.at("remove", path).map(|()| true),
+    }
+}
+
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn files_are_replaced_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        assert_eq!(read_if_there(&path).unwrap(), None);
+        // What a killed process left does not stand in the way.
+        File::create(directory.path().join(".state.new")).unwrap();
+        for content in ["one", "two, and longer"] {
+            put(&path, content.as_bytes(), 0o600).unwrap();
+            assert_eq!(read_if_there(&path).unwrap().as_deref(), Some(content));
+        }
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_is_replaced_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("target"), directory.path().join("link"));
+        put(&target, b"kept", 0o644).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        put(&link, b"new", 0o644).unwrap();
+        assert_eq!((read(&target).unwrap(), read(&link).unwrap()), ("kept".into(), "new".into()));
+    }
+
+    #[test]
+    fn removal_takes_missing_things_for_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        ensure_directory(&path, 0o700).unwrap();
+        assert!(!remove_if_empty(&directory.path().join("a")).unwrap());
+        assert!(remove_if_empty(&path).unwrap());
+        assert!(remove_if_empty(&path).unwrap());
+        remove_tree(&directory.path().join("a")).unwrap();
+        remove_tree(&directory.path().join("a")).unwrap();
+        remove(&path).unwrap();
+    }
+}

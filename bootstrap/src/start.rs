@@ -1,0 +1,133 @@
+//! `bootstrap start`: sees to it that the lifecycle service of an instance runs, on a machine that has what it needs.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use proto::lifecycle::StatusRequest;
+use proto::lifecycle::lifecycle_client::LifecycleClient;
+
+use crate::command::{own_program, search_path};
+use crate::error::Error;
+use crate::machine;
+use crate::node::Node;
+use crate::paths::Paths;
+use crate::state::{StateFile, Wanted};
+use crate::supervise::{health, log};
+use crate::{config, files};
+
+/// How long the service may take until it answers.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// What to start.
+#[derive(Debug, Args)]
+pub(crate) struct StartArguments {
+    /// Only containerd and shimd, for crictl and other kubelets
+    #[arg(long)]
+    pub(crate) no_kubernetes: bool,
+    /// Install distribution packages that are missing
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Only if there is something left to be taken down
+    #[arg(long, conflicts_with = "install", hide = true)]
+    pub(crate) if_left: bool,
+}
+
+/// Returns when the service answers. The instance itself is brought up by asking the service.
+pub(crate) async fn run(paths: &Paths, arguments: &StartArguments) -> anyhow::Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("only root can do this; repeat it with sudo");
+    }
+    // What was half brought up or taken down goes on, whatever the machine lacks by now.
+    let is_left_over = StateFile::open(paths.state())?.get().wanted != Wanted::Nothing;
+    if arguments.if_left && !is_left_over {
+        return Ok(ExitCode::SUCCESS);
+    }
+    paths.check_place()?;
+    if !arguments.if_left {
+        allow_caller(paths)?;
+    }
+    if answers(paths).await.is_ok() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !is_left_over && !is_equipped(arguments.install).await? {
+        return Ok(ExitCode::FAILURE);
+    }
+    files::ensure_directory(paths.root(), 0o711)?;
+    files::ensure_directory(&paths.log_dir(), 0o700)?;
+    let log = paths.log("lifecycle");
+    let log_end = log::end(&log);
+    let mut service = spawn(paths, &log)?;
+    let started = Node::eventually(START_LIMIT, "the lifecycle service to answer", || {
+        let ended = service.try_wait().ok().flatten();
+        async move {
+            // Another one may have been faster: then that one answers.
+            answers(paths).await.map_err(|seen| ended.map_or(seen, |status| format!("it ended: {status}")))
+        }
+    });
+    if let Err(error) = started.await {
+        let tail = log::tail(&log, log_end).unwrap_or_default();
+        bail!("{error}\n{tail}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever became root by sudo to type this may use shimctl without it.
+fn allow_caller(paths: &Paths) -> anyhow::Result<()> {
+    match std::env::var("SUDO_USER") {
+        Ok(user) if user != "root" => Ok(config::allow(&paths.bootstrap_config(), &user)?),
+        _ => Ok(()),
+    }
+}
+
+async fn is_equipped(install: bool) -> anyhow::Result<bool> {
+    let mut findings = machine::survey().await;
+    let packages = machine::packages(&findings);
+    if install && !packages.is_empty() {
+        if !machine::apt::is_there() {
+            bail!("this machine has no apt; install what Debian calls {}", packages.join(" "));
+        }
+        machine::apt::install(&packages).await?;
+        findings = machine::survey().await;
+    }
+    let Some(Error::Lacking { missing, remedy }) = machine::lacking(&findings) else { return Ok(true) };
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "This machine lacks:")?;
+    for thing in missing {
+        writeln!(stderr, "  {thing}")?;
+    }
+    writeln!(stderr, "What helps:")?;
+    for line in remedy.split("; ") {
+        writeln!(stderr, "  {line}")?;
+    }
+    if !packages.is_empty() && !install && machine::apt::is_there() {
+        writeln!(stderr, "or the same command again with --install")?;
+    }
+    Ok(false)
+}
+
+async fn answers(paths: &Paths) -> Result<(), String> {
+    let channel = health::connect(&paths.lifecycle_socket()).await?;
+    let status = LifecycleClient::new(channel).status(StatusRequest {}).await;
+    status.map(drop).map_err(|status| status.message().to_owned())
+}
+
+/// Starts the service; it leaves our session by itself.
+fn spawn(paths: &Paths, log: &Path) -> anyhow::Result<Child> {
+    let output = log::open(log)?;
+    let errors = output.try_clone().context("cannot share the log")?;
+    Command::new(own_program()?)
+        .arg("--root")
+        .arg(paths.root())
+        .arg("serve")
+        .env("PATH", search_path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(errors)
+        .spawn()
+        .context("cannot start the lifecycle service")
+}

@@ -1,0 +1,26 @@
+//! The instance's cgroups are there, and this service is in them.
+
+use std::time::Duration;
+
+use crate::cgroup::DAEMONS;
+use crate::error::Result;
+use crate::node::Node;
+
+pub(crate) fn check(node: &Node) -> Result<bool> {
+    Ok(node.cgroup.exists() && node.cgroup.processes(&[DAEMONS]).contains(&std::process::id()))
+}
+
+pub(crate) fn apply(node: &Node) -> Result<()> {
+    node.cgroup.ensure()?;
+    // A user who logs out takes along what is in the session's cgroups.
+    node.cgroup.join(DAEMONS)
+}
+
+pub(crate) async fn undo(node: &Node) -> Result<()> {
+    // Whatever was started in the subtree ends with it; this service does not.
+    node.cgroup.end(&[""], Duration::ZERO).await?;
+    if node.cgroup.all_processes().contains(&std::process::id()) {
+        node.leave_cgroup()?;
+    }
+    node.cgroup.remove().await
+}

@@ -1,0 +1,52 @@
+//! Containers and builds, which nobody here starts, but which end with the instance.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cgroup::{BUILD, PODS, SHIMS};
+use crate::error::Result;
+use crate::event::Part;
+use crate::files;
+use crate::node::Node;
+use crate::process::{Identity, Process};
+
+/// How long containerd may take to notice that its containers have ended and to tidy up after them. Whatever it does not get to, it
+/// does when it is started again.
+const TIDY_LIMIT: Duration = Duration::from_secs(3);
+
+pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
+    // Containers whose pods named another cgroup are still their shims' children.
+    let strays = children(&node.cgroup.processes(&[SHIMS]))?;
+    node.cgroup.end(&[PODS, BUILD], grace).await?;
+    for stray in strays {
+        node.stop(Process::open(stray, &node.children)?, grace).await?;
+    }
+    if node.process(Part::Containerd)?.is_some() {
+        let tidy = Node::eventually(TIDY_LIMIT, "containerd to tidy up", || {
+            std::future::ready(match node.cgroup.processes(&[SHIMS]).len() {
+                0 => Ok(()),
+                left => Err(format!("{left} shims run")),
+            })
+        });
+        if let Err(error) = tidy.await {
+            tracing::info!("{error}");
+        }
+    }
+    Ok(())
+}
+
+/// Lists the children of some processes.
+fn children(parents: &BTreeSet<u32>) -> Result<Vec<Identity>> {
+    let mut found = Vec::new();
+    for parent in parents {
+        // Each thread has a list of its own.
+        let threads = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten();
+        for thread in threads.filter_map(std::result::Result::ok) {
+            let list = files::read(thread.path().join("children")).unwrap_or_default();
+            for child in list.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+                found.extend(Identity::of(child)?);
+            }
+        }
+    }
+    Ok(found)
+}

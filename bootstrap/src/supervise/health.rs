@@ -1,0 +1,123 @@
+//! How a part is seen to be healthy: it answers, and says that it can do its work.
+
+use std::path::Path;
+use std::time::Duration;
+
+use proto::control::InfoRequest;
+use proto::control::daemon_client::DaemonClient;
+use proto::cri;
+use proto::cri::runtime_service_client::RuntimeServiceClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::event::Part;
+use crate::node::Node;
+
+/// How long one answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a part may take until it is healthy for the first time, and what is waited for.
+pub(crate) const fn start_limit(part: Part) -> (Duration, &'static str) {
+    match part {
+        // Its steps have seen to it.
+        Part::Machine | Part::Box => (Duration::ZERO, ""),
+        // A store that was not closed well is looked through first.
+        Part::Shimd => (Duration::from_secs(60), "shimd to answer on control.sock"),
+        // It looks at every container that it had.
+        Part::Containerd => (Duration::from_secs(120), "containerd's CRI to be ready, by cri.sock"),
+    }
+}
+
+/// Asks a part how it is and returns its version.
+///
+/// # Errors
+/// It is not healthy; in words.
+pub(crate) async fn check(node: &Node, part: Part) -> Result<String, String> {
+    let asked = async {
+        match part {
+            Part::Machine | Part::Box => Ok(String::new()),
+            Part::Shimd => check_shimd(&node.paths.control_socket()).await,
+            Part::Containerd => check_containerd(&node.paths.cri_socket()).await,
+        }
+    };
+    tokio::time::timeout(ANSWER_LIMIT, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {ANSWER_LIMIT:?}")))
+}
+
+async fn check_shimd(socket: &Path) -> Result<String, String> {
+    let info = DaemonClient::new(connect(socket).await?).info(InfoRequest {}).await.map_err(said)?;
+    Ok(info.into_inner().version)
+}
+
+async fn check_containerd(socket: &Path) -> Result<String, String> {
+    let mut runtime = RuntimeServiceClient::new(connect(socket).await?);
+    let status = runtime.status(cri::StatusRequest { verbose: false }).await.map_err(said)?.into_inner();
+    unmet(&status.status.unwrap_or_default()).map_or(Ok(()), Err)?;
+    let version = runtime.version(cri::VersionRequest::default()).await.map_err(said)?.into_inner();
+    Ok(version.runtime_version.trim_start_matches('v').to_owned())
+}
+
+/// Says which of the conditions that a kubelet asks for is not met.
+fn unmet(status: &cri::RuntimeStatus) -> Option<String> {
+    ["RuntimeReady", "NetworkReady"].into_iter().find_map(|name| {
+        match status.conditions.iter().find(|condition| condition.r#type == name) {
+            None => Some(format!("it says nothing of {name}")),
+            Some(condition) if condition.status => None,
+            Some(condition) => Some(format!("{name} is false: {} {}", condition.reason, condition.message)),
+        }
+    })
+}
+
+/// Connects to a socket of the instance.
+pub(crate) async fn connect(socket: &Path) -> Result<Channel, String> {
+    // The characters of a root's path are such that nothing has to be escaped.
+    let endpoint =
+        Endpoint::from_shared(format!("unix://{}", socket.display())).map_err(|error| innermost(&error))?;
+    endpoint.connect().await.map_err(|error| format!("{}: {}", socket.display(), innermost(&error)))
+}
+
+fn said(status: tonic::Status) -> String {
+    status.message().to_owned()
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions() {
+        let condition = |name: &str, status| cri::RuntimeCondition {
+            r#type: name.into(),
+            status,
+            reason: "NetworkPluginNotReady".into(),
+            message: "cni config uninitialized".into(),
+        };
+        for (conditions, expected) in [
+            (
+                vec![
+                    condition("RuntimeReady", true),
+                    condition("NetworkReady", true),
+                    condition("Other", false),
+                ],
+                None,
+            ),
+            (
+                vec![condition("RuntimeReady", true), condition("NetworkReady", false)],
+                Some("NetworkReady is false: NetworkPluginNotReady cni config uninitialized"),
+            ),
+            (vec![condition("NetworkReady", true)], Some("it says nothing of RuntimeReady")),
+        ] {
+            assert_eq!(unmet(&cri::RuntimeStatus { conditions }).as_deref(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let error = connect(Path::new("/nonexistent/control.sock")).await.unwrap_err();
+        assert!(error.contains("/nonexistent/control.sock: No such file"), "{error}");
+    }
+}

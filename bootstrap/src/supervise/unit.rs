@@ -1,0 +1,162 @@
+//! One part's life: its steps, its health, its end, its next start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::lifecycle::State;
+use tokio::time::{Instant, sleep};
+
+use super::backoff::Backoff;
+use super::{health, log};
+use crate::error::{Error, Result};
+use crate::event::{Part, explain};
+use crate::node::Node;
+use crate::process::Process;
+use crate::sequence;
+
+/// How often a part may end while it is started for the first time, before that is a failure.
+const FIRST_ATTEMPTS: usize = 3;
+/// How often a daemon that runs is looked at, and how often the box, for which programs have to be run.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
+const BOX_LOOK_PERIOD: Duration = Duration::from_secs(30);
+/// How many looks in a row must find it ill before that is said.
+const ILL_LOOKS: u32 = 3;
+/// How often a part is asked while it starts.
+const START_POLL: Duration = Duration::from_millis(25);
+
+/// Brings a part up and keeps it up, for ever or until it fails before it was ever ready. It can be dropped at any moment.
+pub(crate) async fn supervise(node: Arc<Node>, part: Part) {
+    let mut backoff = Backoff::default();
+    let mut attempts = 0;
+    let mut was_ready = false;
+    loop {
+        attempts += 1;
+        let log_end = log::end(&node.paths.log(part.name()));
+        let (why, well_for) = match bring_up(&node, part).await {
+            Ok(process) => {
+                was_ready = true;
+                let since = Instant::now();
+                (watch(&node, part, process).await, since.elapsed())
+            }
+            Err(error) if was_ready || (error.is_transient() && attempts < FIRST_ATTEMPTS) => {
+                (error.to_string(), Duration::ZERO)
+            }
+            Err(error) => return fail(&node, part, &error, log_end),
+        };
+        node.events.set_pid(part, 0);
+        let pause = backoff.pause(well_for);
+        node.events.set(part, State::BackingOff, format!("{why}; starts again in {pause:?}"));
+        sleep(pause).await;
+    }
+}
+
+/// Says what failed, what the part printed meanwhile, and what helps.
+fn fail(node: &Node, part: Part, error: &Error, log_end: u64) {
+    let path = node.paths.log(part.name());
+    let hint = match part {
+        Part::Machine => String::new(),
+        Part::Box => format!("see {}", node.paths.log("lifecycle").display()),
+        Part::Shimd | Part::Containerd => {
+            format!("see {}", node.paths.command(&format!("logs {}", part.name())))
+        }
+    };
+    let (mut message, hint) = explain(error, &hint);
+    // A log that cannot be read has nothing to add to the failure.
+    let tail = log::tail(&path, log_end).unwrap_or_default();
+    if !tail.is_empty() {
+        message = format!("{message}\n{tail}");
+    }
+    node.events.fail(part, message, &hint);
+}
+
+/// Does every step that is not done, then waits until the part is healthy. Returns its process, if it is one.
+async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
+    for step in sequence::of(part) {
+        if !step.check(node).await? {
+            node.events.set(part, State::Starting, step.title());
+            step.apply(node).await?;
+        }
+    }
+    let process = node.process(part)?;
+    let is_process = !matches!(part, Part::Machine);
+    let ended = |outcome: String| Error::Ended { program: part.name().into(), outcome };
+    if is_process && process.is_none() {
+        return Err(ended("at once".into()));
+    }
+    if let Some(process) = &process {
+        node.events.set_pid(part, process.pid());
+        let version = tokio::select! {
+            outcome = process.ended(&node.children) => return Err(ended(outcome)),
+            version = healthy(node, part) => version?,
+        };
+        node.events.set_version(part, &version);
+    }
+    node.ready(part);
+    Ok(process)
+}
+
+/// Waits until a part is healthy and returns its version.
+async fn healthy(node: &Node, part: Part) -> Result<String> {
+    let (limit, awaited) = health::start_limit(part);
+    let started = Instant::now();
+    loop {
+        match health::check(node, part).await {
+            Ok(version) => return Ok(version),
+            Err(seen) if started.elapsed() >= limit => {
+                return Err(Error::Timeout { awaited: awaited.into(), seen, limit });
+            }
+            Err(_) => {
+                node.events.set(part, State::Starting, format!("waiting for {awaited}"));
+                sleep(START_POLL).await;
+            }
+        }
+    }
+}
+
+/// Watches a part that is ready until it ends, and says how it did.
+async fn watch(node: &Arc<Node>, part: Part, process: Option<Process>) -> String {
+    let Some(process) = process else { return std::future::pending().await };
+    tokio::select! {
+        outcome = process.ended(&node.children) => outcome,
+        never = look_after(node, part) => match never {},
+    }
+}
+
+/// Looks at a part now and then: says when it is ill, and does again what others undid.
+async fn look_after(node: &Arc<Node>, part: Part) -> std::convert::Infallible {
+    let mut ill_looks = 0;
+    loop {
+        sleep(if part == Part::Box { BOX_LOOK_PERIOD } else { LOOK_PERIOD }).await;
+        let looked = match part {
+            Part::Machine | Part::Box => mend(node, part).await.map_err(|error| error.to_string()),
+            Part::Shimd | Part::Containerd => health::check(node, part).await.map(drop),
+        };
+        match looked {
+            Ok(()) => {
+                ill_looks = 0;
+                node.ready(part);
+            }
+            Err(seen) => {
+                ill_looks += 1;
+                if ill_looks >= ILL_LOOKS {
+                    node.events.set(part, State::Starting, format!("runs, but is not well: {seen}"));
+                }
+            }
+        }
+    }
+}
+
+/// Does the steps of a part that are not done any more: another program flushed our rules, or came with rules of its own.
+async fn mend(node: &Arc<Node>, part: Part) -> Result<()> {
+    for step in sequence::of(part) {
+        if !step.check(node).await? {
+            tracing::warn!(
+                part = part.name(),
+                step = step.title(),
+                "was undone by somebody, and is done again"
+            );
+            step.apply(node).await?;
+        }
+    }
+    Ok(())
+}
