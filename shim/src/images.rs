@@ -144,7 +144,9 @@ pub(crate) fn pull_status(error: PullError) -> Status {
         }
         PullError::Registry(Registry::Invalid { .. }) => Status::data_loss(message),
         PullError::Platform { .. } => Status::not_found(message),
-        PullError::Store { source, .. } => Status::new(status::from_store(source).code(), message),
+        PullError::Store { source, .. } | PullError::Layer { source, .. } => {
+            Status::new(status::from_store(*source).code(), message)
+        }
         PullError::Registry(Registry::Setup { .. }) | PullError::Task { .. } => Status::internal(message),
     }
 }

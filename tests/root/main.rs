@@ -2,9 +2,12 @@
 //!
 //! Each test makes a host of its own, so they run side by side; libtest starts as many as there are processors.
 
+mod conformance;
 mod containerd;
 mod host;
 mod images;
+mod pods;
+mod readme;
 mod registry;
 mod run;
 mod storage;

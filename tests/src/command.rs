@@ -146,7 +146,7 @@ impl Command {
     }
 
     /// Returns the command as one would type it, for messages.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let words: Vec<String> = self.shown.iter().map(|word| quoted(&word.to_string_lossy())).collect();
         words.join(" ")
     }

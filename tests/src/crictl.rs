@@ -68,14 +68,12 @@ impl Crictl {
     /// # Errors
     /// The runtime refuses.
     pub fn run_pod_with(&self, name: &str, config: &Value) -> Result<Pod> {
-        let mut whole = json!({
+        let whole = json!({
             "metadata": {"name": name, "namespace": "default", "uid": name, "attempt": 1},
             "log_directory": self.host.dir().join("log/pods").join(name),
             "linux": {},
         });
-        for (key, value) in config.as_object().into_iter().flatten() {
-            whole[key] = value.clone();
-        }
+        let whole = with(whole, config);
         files::dir(self.host.dir().join("log/pods").join(name))?;
         let file = self.host.dir().join("tmp").join(format!("pod-{name}.json"));
         files::put(&file, whole.to_string())?;
@@ -123,13 +121,21 @@ impl Pod {
     /// # Errors
     /// The runtime refuses.
     pub fn create(&self, name: &str, image: &str, command: &[&str]) -> Result<String> {
-        let config = json!({
+        self.create_with(name, image, &json!({"command": command}))
+    }
+
+    /// Creates a container whose configuration has these fields besides its name, image and log file.
+    ///
+    /// # Errors
+    /// The runtime refuses.
+    pub fn create_with(&self, name: &str, image: &str, config: &Value) -> Result<String> {
+        let whole = json!({
             "metadata": {"name": name, "attempt": 1},
             "image": {"image": image, "user_specified_image": image},
-            "command": command,
             "log_path": format!("{name}.log"),
             "linux": {},
         });
+        let config = with(whole, config);
         let file = self.file.with_file_name(format!("container-{}-{name}.json", self.name));
         files::put(&file, config.to_string())?;
         self.crictl.run(&["create", &self.id, &file.to_string_lossy(), &self.file.to_string_lossy()])
@@ -163,4 +169,11 @@ impl Pod {
         self.crictl.run(&["rmp", &self.id])?;
         Ok(())
     }
+}
+
+fn with(mut whole: Value, fields: &Value) -> Value {
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        whole[key] = value.clone();
+    }
+    whole
 }

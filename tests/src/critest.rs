@@ -1,12 +1,13 @@
 //! critest: the validation suite of the CRI.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use crate::command::Command;
 use crate::containerd::{Containerd, Engine};
 use crate::host::Host;
 use crate::images::{base_set, critest_set};
@@ -59,16 +60,25 @@ impl Report {
     }
 }
 
-/// Runs the suite against a CRI socket whose pulls of critest's images succeed.
+/// Returns the path of the program.
+///
+/// # Errors
+/// It cannot be built.
+pub fn program() -> Result<PathBuf> {
+    Ok(cache::tools()?.join("critest"))
+}
+
+/// Runs the suite, a command in this host without arguments, against a CRI socket whose pulls of critest's images
+/// succeed. The command has to run on the node: where the runtime's addresses and mounts are.
 ///
 /// `focus`: a regular expression for names of specs, or everything.
 ///
 /// # Errors
 /// The suite itself could not run; failing specs are no error.
-pub fn run(host: &Host, socket: &Path, focus: Option<&str>) -> Result<Report> {
+pub fn run(host: &Host, critest: Command, socket: &Path, focus: Option<&str>) -> Result<Report> {
     let file = host.dir().join("tmp/critest.json");
     let endpoint = format!("unix://{}", socket.display());
-    let mut command = host.command(cache::tools()?.join("critest")).limit(LIMIT);
+    let mut command = critest.limit(LIMIT);
     command = command.args(["--runtime-endpoint", &endpoint, "--image-endpoint", &endpoint]);
     command = command.args(["--ginkgo.no-color", "--ginkgo.skip", SKIPPED]);
     command = command.arg(format!("--ginkgo.json-report={}", file.display()));
@@ -95,7 +105,7 @@ pub fn baseline(engine: &Engine, focus: Option<&str>) -> Result<Report> {
     let certs = host.dir().join("certs.d");
     registry.mirror(&certs)?;
     let containerd = Containerd::start(&host, "baseline", engine, &certs)?;
-    let report = run(&host, &containerd.socket(), focus)?;
+    let report = run(&host, host.command(program()?), &containerd.socket(), focus)?;
     containerd.stop()?;
     Ok(report)
 }

@@ -10,6 +10,7 @@ pub mod files;
 pub mod host;
 pub mod image;
 pub mod images;
+pub mod instance;
 pub mod product;
 pub mod registry;
 pub mod shimd;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::version::Version;
 use crate::network::ruleset::STREAM_PORT;
 
-/// How often containerd asks how large every container's layer is, in seconds; it costs a walk of each.
-const STATS_SECONDS: u32 = 60;
+/// How often containerd asks how large every container's layer is, in seconds; it costs a walk of each, and a call for each layer.
+const STATS_SECONDS: u32 = 20;
 
 /// What the configuration depends on. Paths are of characters that TOML does not have to escape.
 #[derive(Debug, Clone, PartialEq, Eq)]

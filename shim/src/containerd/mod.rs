@@ -52,15 +52,18 @@ impl Containerd {
     }
 
     /// Explains a failed call: a connection that cannot be made is the usual reason, and its own text says little.
+    /// What containerd itself has answered stays as it is.
     pub(crate) fn explain(&self, status: Status) -> Status {
-        if status.code() != tonic::Code::Unavailable {
-            return status;
+        match std::error::Error::source(&status) {
+            Some(error) if status.code() == tonic::Code::Unavailable => self.unreachable(error),
+            _ => status,
         }
-        Status::unavailable(format!(
-            "containerd at {} does not answer: {}",
-            self.socket.display(),
-            status.message()
-        ))
+    }
+
+    /// Says that there was no answer, and why.
+    pub(crate) fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Status {
+        let (socket, cause) = (self.socket.display(), cachestore::error::chain(error));
+        Status::unavailable(format!("containerd at {socket} does not answer: {cause}"))
     }
 
     pub(crate) async fn version(&self) -> Result<String, Status> {

@@ -2,7 +2,6 @@
 //! The crate's page has the steps and what happens when one is interrupted.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +15,7 @@ use containerd_client::services::v1::{AddResourceRequest, CreateRequest, DeleteR
 use containerd_client::types::Descriptor;
 use proto::cri;
 use proto::cri::image_service_client::ImageServiceClient;
+use tokio::sync::watch;
 use tonic::{Code, Status};
 
 use super::records::Record;
@@ -29,14 +29,17 @@ const LEASE_TIME: Duration = Duration::from_secs(600);
 /// How long containerd's CRI may take to notice a new record. Usual are a few milliseconds.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(10);
 const VISIBLE_POLL: Duration = Duration::from_millis(1);
+/// How long a pod or a container waits for a connection to containerd. After a restart of shimd, containerd looks for
+/// the snapshotter again within two seconds.
+const CONNECTED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Registers images, and remembers which are registered.
 #[derive(Debug)]
 pub(crate) struct Registrar {
     store: Arc<Store>,
     containerd: Containerd,
-    /// Numbers the connections to containerd's events; 0 while there is none.
-    epoch: AtomicU64,
+    /// Numbers the connections to containerd's events; 0 while there is none, or while containerd has none to us.
+    epoch: watch::Sender<u64>,
     known: Mutex<Known>,
     /// One registration at a time for each image.
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
@@ -55,7 +58,7 @@ impl Registrar {
         Self {
             store,
             containerd,
-            epoch: AtomicU64::new(0),
+            epoch: watch::Sender::new(0),
             known: Mutex::default(),
             turns: Mutex::default(),
             pinned: Mutex::default(),
@@ -116,17 +119,26 @@ impl Registrar {
     }
 
     fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::SeqCst)
+        *self.epoch.borrow()
+    }
+
+    /// Waits until containerd and we reach each other. Gives up silently: the call that follows says what is wrong.
+    pub(crate) async fn until_connected(&self) {
+        let mut epoch = self.epoch.subscribe();
+        let connected = epoch.wait_for(|epoch| *epoch != 0);
+        if tokio::time::timeout(CONNECTED_TIMEOUT, connected).await.is_err() {
+            tracing::debug!("containerd and shimd do not reach each other");
+        }
     }
 
     /// Begins a new epoch: from now on, what is registered may be remembered.
     pub(super) fn begin_epoch(&self, number: u64) {
-        self.epoch.store(number, Ordering::SeqCst);
+        self.epoch.send_replace(number);
     }
 
     /// Ends the epoch: nothing is remembered until somebody watches containerd again.
     pub(super) fn end_epoch(&self) {
-        self.epoch.store(0, Ordering::SeqCst);
+        self.epoch.send_replace(0);
     }
 
     fn remember(&self, epoch: u64, change: impl FnOnce(&mut Known)) {

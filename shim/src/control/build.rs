@@ -71,7 +71,8 @@ impl BuildService {
         .await?;
         match result {
             Ok(built) => {
-                tracing::info!(image = %built.image.id, names = ?request.names, "built");
+                let names: Vec<String> = request.names.iter().map(ToString::to_string).collect();
+                tracing::info!(image = %built.image.id, names = names.join(" "), "built");
                 self.images.register_soon(Arc::clone(&built.image));
                 note_use(Arc::clone(&self.images.store), &built);
                 Ok(Shown::Finished(convert::finished(&built, &request)))

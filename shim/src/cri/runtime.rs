@@ -73,10 +73,7 @@ impl RuntimeService {
     async fn forward(self, request: http::Request<Body>) -> HttpResponse {
         match self.0.containerd.channel().oneshot(request).await {
             Ok(answer) => answer,
-            Err(error) => {
-                let status = Status::unavailable(cachestore::error::chain(&error));
-                self.0.containerd.explain(status).into_http()
-            }
+            Err(error) => self.0.containerd.unreachable(&error).into_http(),
         }
     }
 }
@@ -164,9 +161,7 @@ impl Backend {
         let mut client = tonic::client::Grpc::new(self.containerd.channel())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let unavailable =
-            |error: tonic::transport::Error| Status::unavailable(cachestore::error::chain(&error));
-        client.ready().await.map_err(unavailable).map_err(|status| self.containerd.explain(status))?;
+        client.ready().await.map_err(|error| self.containerd.unreachable(&error))?;
         Ok(client)
     }
 
@@ -177,6 +172,7 @@ impl Backend {
 
     async fn run_pod_sandbox(&self, call: Call) -> Result<Response<Bytes>, Status> {
         let pause = self.store.expect_image(&self.pause.to_string()).map_err(crate::status::from_store)?;
+        self.registrar.until_connected().await;
         self.registrar.ensure(&pause).await?;
         let parent = self.cgroup_parent.clone();
         self.send(call.map(|bytes| patch::run_pod_sandbox(bytes, &parent))?).await
@@ -186,6 +182,7 @@ impl Backend {
         let request =
             cri::CreateContainerRequest::decode(call.request.get_ref().clone()).map_err(|e| damaged(&e))?;
         let config = request.config.unwrap_or_default();
+        self.registrar.until_connected().await;
         let image = self.registered(config.image.as_ref()).await?;
         for mount in &config.mounts {
             self.registered(mount.image.as_ref()).await?;
