@@ -7,6 +7,7 @@ mod containerd;
 mod host;
 mod images;
 mod pods;
+mod pull;
 mod readme;
 mod registry;
 mod run;

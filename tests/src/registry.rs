@@ -54,6 +54,14 @@ pub struct Request {
     pub bytes: u64,
 }
 
+impl Request {
+    /// Returns which blob was fetched, whole or in part.
+    pub fn blob(&self) -> Option<Digest> {
+        let path = self.path.split('?').next().filter(|_| self.method == "GET")?;
+        path.rsplit_once("/blobs/")?.1.parse().ok()
+    }
+}
+
 /// A running registry. Several in one host need ports of their own.
 #[derive(Debug)]
 pub struct Registry {
@@ -277,7 +285,12 @@ mod tests {
             status: 404,
             bytes: 19,
         };
-        assert_eq!(request(line), Some(expected));
+        assert_eq!(request(line).as_ref(), Some(&expected));
+        assert_eq!(expected.blob(), None);
+        let digest = Digest::of(b"blob");
+        let fetched = Request { path: format!("/v2/a/b/blobs/{digest}?ns=docker.io"), ..expected };
+        assert_eq!(fetched.blob(), Some(digest));
+        assert_eq!(Request { method: "HEAD".to_owned(), ..fetched }.blob(), None);
         assert_eq!(request(r#"time="2025-11-21" level=warning msg="[x] \"quoted\" y""#), None);
     }
 }

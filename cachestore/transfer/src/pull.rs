@@ -2,21 +2,23 @@
 //! is not downloaded; what a broken pull left is gone on from.
 
 mod feed;
+mod image;
 mod jobs;
+mod kept;
 mod layer;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cachestore::images::{Image, Name, NewImage, Origin};
-use cachestore::layer::{LayerId, Unpacked};
-use cachestore::oci::MAX_DOCUMENT_BYTES;
-use cachestore::oci::config::ImageConfig;
-use cachestore::oci::manifest::{Document, LayerRef, Manifest};
+use bytes::Bytes;
+use cachestore::images::Image;
+use cachestore::oci::manifest::{BlobRef, Document, Manifest};
 use cachestore::oci::platform::Target;
-use cachestore::{Digest, Lease, Reference, Store};
+use cachestore::{Digest, Reference, Store};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::auth::Credentials;
 use crate::client::Client;
@@ -26,6 +28,8 @@ pub use layer::{LayerEvent, Phase};
 
 /// How many layers are downloaded and unpacked at once, over all pulls: enough to keep a network and a disk busy.
 const PARALLEL_LAYERS: usize = 6;
+/// The operating system and the architecture of what is no image, such as the attestations that buildx adds.
+const NO_PLATFORM: &str = "unknown";
 
 /// Receives what happens to each layer. Called from several tasks; must be quick.
 pub type Observer = Arc<dyn Fn(LayerEvent) + Send + Sync>;
@@ -42,7 +46,17 @@ pub enum PullError {
         /// What was pulled.
         reference: String,
         /// Why.
-        source: cachestore::Error,
+        source: Box<cachestore::Error>,
+    },
+    /// A layer was delivered as its digest has it, and cannot be unpacked.
+    #[error("cannot unpack layer {layer} of {reference}")]
+    Layer {
+        /// What was pulled.
+        reference: String,
+        /// The layer's blob.
+        layer: Digest,
+        /// Why.
+        source: Box<cachestore::Error>,
     },
     /// The image has no variant for this machine.
     #[error("{reference} has no image for {platform}; it has {offered}")]
@@ -92,7 +106,7 @@ impl Puller {
         Self { client, store, jobs: jobs::Jobs::default(), turns, target: Target::host() }
     }
 
-    /// Pulls an image.
+    /// Pulls an image. A tag beside a digest is not given to it.
     ///
     /// # Errors
     /// See [`PullError`]. Layers that were complete stay for the next attempt, for as long as [`cachestore::leases::KEEP`].
@@ -109,7 +123,7 @@ impl Puller {
         let resolved = repository.resolve().await?;
         let (manifest_bytes, manifest) = self.manifest(&repository, &resolved).await?;
         let before = self.store.resolve(&reference.to_string()).ok().flatten().map(|image| image.id);
-        let pull = Pull {
+        let pull = image::Pull {
             repository,
             store: Arc::clone(&self.store),
             jobs: self.jobs.clone(),
@@ -118,11 +132,7 @@ impl Puller {
             observer,
             reference: reference.clone(),
         };
-        let layers = match self.store.image(&manifest.config.digest) {
-            Some(image) => pull.present(&image, &manifest)?,
-            None => Vec::new(),
-        };
-        let image = pull.complete(manifest_bytes, manifest, resolved.digest, layers).await?;
+        let image = pull.complete(manifest_bytes, manifest, resolved.digest).await?;
         let up_to_date = before == Some(image.id);
         Ok(Pulled { image, digest: resolved.digest, up_to_date })
     }
@@ -132,166 +142,43 @@ impl Puller {
         &self,
         repository: &Repository,
         resolved: &Resolved,
-    ) -> Result<(Vec<u8>, Manifest), PullError> {
+    ) -> Result<(Bytes, Manifest), PullError> {
         let reference = repository.reference();
-        let stored = |source| PullError::Store { reference: reference.to_string(), source };
+        let stored = |source| PullError::Store { reference: reference.to_string(), source: Box::new(source) };
         let index = match resolved.document().map_err(stored)? {
-            Document::Manifest(manifest) => return Ok((resolved.bytes.to_vec(), manifest)),
+            Document::Manifest(manifest) => return Ok((resolved.bytes.clone(), manifest)),
             Document::Index(index) => index,
         };
         let Some(chosen) = self.target.choose(index.manifests()) else {
-            let offered = index.manifests().iter().filter_map(|descriptor| descriptor.platform().as_ref());
-            let offered: BTreeSet<_> =
-                offered.map(|platform| format!("{}/{}", platform.os(), platform.architecture())).collect();
+            let platforms = index.manifests().iter().filter_map(|descriptor| descriptor.platform().as_ref());
             return Err(PullError::Platform {
                 reference: reference.to_string(),
                 platform: self.target.name(),
-                offered: offered.into_iter().collect::<Vec<_>>().join(", "),
+                offered: listed(platforms.map(|platform| Target {
+                    os: platform.os().to_string(),
+                    architecture: platform.architecture().to_string(),
+                    variant: platform.variant().clone().unwrap_or_default(),
+                })),
             });
         };
-        let digest = chosen.digest().to_string().parse().map_err(stored)?;
-        let resolved = repository.manifest_by_digest(digest).await?;
+        let chosen = BlobRef::from_oci(chosen).map_err(stored)?;
+        let resolved = repository.manifest_by_digest(chosen.digest).await?;
+        let invalid =
+            |problem: &str| stored(cachestore::Error::invalid("image manifest", chosen.digest, problem));
+        if resolved.bytes.len() as u64 != chosen.size_bytes {
+            let found = resolved.bytes.len();
+            return Err(invalid(&format!("it has {found} bytes, and its index says {}", chosen.size_bytes)));
+        }
         match resolved.document().map_err(stored)? {
-            Document::Manifest(manifest) => Ok((resolved.bytes.to_vec(), manifest)),
-            Document::Index(_) => {
-                let problem = "an index within an index";
-                Err(stored(cachestore::Error::invalid("image manifest", digest, problem)))
-            }
+            Document::Manifest(manifest) => Ok((resolved.bytes, manifest)),
+            Document::Index(_) => Err(invalid("an index within an index")),
         }
     }
 }
 
-/// One pull, as its parts see it.
-#[derive(Clone)]
-struct Pull {
-    repository: Repository,
-    store: Arc<Store>,
-    jobs: jobs::Jobs,
-    turns: Arc<Semaphore>,
-    lease: Arc<Lease>,
-    observer: Observer,
-    reference: Reference,
-}
-
-/// What became of a layer.
-enum Ready {
-    /// It is in the store.
-    Recorded(LayerId),
-    /// Its tree is complete, but depends on the layers below it.
-    Waiting(Box<Unpacked>),
-}
-
-impl Pull {
-    fn stored(&self, source: cachestore::Error) -> PullError {
-        PullError::Store { reference: self.reference.to_string(), source }
-    }
-
-    /// The image is here already, perhaps under another name: its layers are at hand.
-    fn present(&self, image: &Image, manifest: &Manifest) -> Result<Vec<LayerId>, PullError> {
-        for layer in &manifest.layers {
-            (self.observer)(LayerEvent::new(layer, Phase::Exists, layer.blob.size_bytes));
-        }
-        match &image.chain {
-            Some(chain) => self.store.chain_layers(chain).map_err(|error| self.stored(error)),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    async fn complete(
-        self,
-        manifest_bytes: Vec<u8>,
-        manifest: Manifest,
-        digest: Digest,
-        present: Vec<LayerId>,
-    ) -> Result<Arc<Image>, PullError> {
-        let config = self.repository.blob_bytes(&manifest.config, MAX_DOCUMENT_BYTES).await?;
-        let diff_ids = ImageConfig::parse(&config).map_err(|error| self.stored(error))?.rootfs.diff_ids;
-        if diff_ids.len() != manifest.layers.len() {
-            let problem = format!(
-                "its manifest has {} layers, its configuration {}",
-                manifest.layers.len(),
-                diff_ids.len()
-            );
-            return Err(self.stored(cachestore::Error::invalid("image", manifest.config.digest, problem)));
-        }
-        let layers = if present.len() == diff_ids.len() {
-            present
-        } else {
-            self.layers(&manifest.layers, &diff_ids).await?
-        };
-        let name = self.reference.record_name();
-        let names = match name.tag() {
-            Some(_) => vec![Name { reference: name, local: false }],
-            None => Vec::new(),
-        };
-        let repo_digests = vec![self.reference.pinned_to(digest)];
-        let (store, lease) = (Arc::clone(&self.store), Arc::clone(&self.lease));
-        self.block(move || {
-            let new = NewImage {
-                config: &config,
-                manifest: &manifest_bytes,
-                layers: &layers,
-                origin: Origin::Pulled,
-                names: &names,
-                repo_digests: &repo_digests,
-            };
-            store.put_image(&new, &lease)
-        })
-        .await
-    }
-
-    /// Brings every layer into the store; returns them bottom first.
-    async fn layers(&self, blobs: &[LayerRef], diff_ids: &[Digest]) -> Result<Vec<LayerId>, PullError> {
-        let mut tasks = JoinSet::new();
-        let mut started = BTreeSet::new();
-        for (blob, diff_id) in blobs.iter().zip(diff_ids) {
-            if started.insert(*diff_id) {
-                let (pull, blob, diff_id) = (self.clone(), *blob, *diff_id);
-                tasks.spawn(async move { (diff_id, pull.layer(blob, diff_id).await) });
-            }
-        }
-        let mut ready = std::collections::HashMap::new();
-        while let Some(joined) = tasks.join_next().await {
-            let (diff_id, layer) = joined.map_err(|error| self.task_failed(&error))?;
-            ready.insert(diff_id, layer?);
-        }
-        let mut below = Vec::new();
-        for diff_id in diff_ids {
-            let layer = match ready.remove(diff_id) {
-                Some(Ready::Recorded(layer)) => layer,
-                Some(Ready::Waiting(unpacked)) => self.commit(*unpacked, below.clone()).await?,
-                None => self.again(*diff_id, below.clone()).await?,
-            };
-            if !below.contains(&layer) {
-                ready.insert(*diff_id, Ready::Recorded(layer));
-            }
-            below.push(layer);
-        }
-        Ok(below)
-    }
-
-    async fn commit(&self, unpacked: Unpacked, below: Vec<LayerId>) -> Result<LayerId, PullError> {
-        let (store, lease) = (Arc::clone(&self.store), Arc::clone(&self.lease));
-        self.block(move || store.commit_unpacked(unpacked, &below, &lease).map(|layer| layer.id)).await
-    }
-
-    /// The image has a layer twice, and the layer depends on what is below: the first one serves, by its diff ID.
-    async fn again(&self, diff_id: Digest, below: Vec<LayerId>) -> Result<LayerId, PullError> {
-        let (store, lease) = (Arc::clone(&self.store), Arc::clone(&self.lease));
-        let found = self.block(move || store.layer_by_diff_id(diff_id, Some(&below), &lease)).await?;
-        found.map(|layer| layer.id).ok_or_else(|| self.stored(cachestore::Error::not_found("layer", diff_id)))
-    }
-
-    /// Runs store work where it may block.
-    async fn block<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> cachestore::Result<T> + Send + 'static,
-    ) -> Result<T, PullError> {
-        let result = tokio::task::spawn_blocking(work).await.map_err(|error| self.task_failed(&error))?;
-        result.map_err(|error| self.stored(error))
-    }
-
-    fn task_failed(&self, problem: &tokio::task::JoinError) -> PullError {
-        PullError::Task { reference: self.reference.to_string(), problem: problem.to_string() }
-    }
+/// Lists platforms for a person, each once.
+fn listed(platforms: impl Iterator<Item = Target>) -> String {
+    let real = platforms.filter(|platform| platform.os != NO_PLATFORM);
+    let names: BTreeSet<String> = real.map(|platform| platform.name()).collect();
+    if names.is_empty() { "none at all".into() } else { names.into_iter().collect::<Vec<_>>().join(", ") }
 }

@@ -131,6 +131,11 @@ impl Repository {
         Ok(VerifiedBlob::new(stream, verifier))
     }
 
+    /// Returns how many endpoints there are that may have a blob.
+    pub(crate) fn endpoint_count(&self) -> usize {
+        self.0.endpoints().len()
+    }
+
     fn wanted(&self) -> Wanted<'_> {
         match (self.0.reference.digest(), self.0.reference.tag()) {
             (Some(digest), _) => Wanted::Digest(digest),

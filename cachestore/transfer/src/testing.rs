@@ -7,6 +7,7 @@ use cachestore::digest::Digest;
 use cachestore::oci::manifest::BlobRef;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -45,10 +46,29 @@ pub(crate) struct Answer {
     chunked: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Stop {
     Close,
     Stall,
+    Hold(Gate),
+}
+
+/// Holds answers up until it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.close();
+    }
+
+    async fn pass(&self) {
+        self.0.acquire().await.unwrap_err();
+    }
 }
 
 impl Answer {
@@ -63,6 +83,7 @@ impl Answer {
     /// Returns the blob as a server that knows ranges does.
     pub(crate) fn ranged(seen: &Seen, blob: &[u8]) -> Self {
         match seen.range_start() {
+            Some(start) if start >= blob.len() => Self::new(416),
             Some(start) => Self::new(206)
                 .header("Content-Range", &format!("bytes {start}-{}/{}", blob.len() - 1, blob.len()))
                 .body(&blob[start..]),
@@ -99,6 +120,11 @@ impl Answer {
         self
     }
 
+    pub(crate) fn hold_after(mut self, bytes: usize, gate: &Gate) -> Self {
+        self.stop = Some((bytes, Stop::Hold(gate.clone())));
+        self
+    }
+
     pub(crate) fn chunked(mut self) -> Self {
         self.chunked = true;
         self
@@ -114,7 +140,7 @@ impl Answer {
             false => head.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len())),
         }
         out.write_all(head.as_bytes()).await?;
-        let end = self.stop.map_or(self.body.len(), |(bytes, _)| bytes.min(self.body.len()));
+        let end = self.stop.as_ref().map_or(self.body.len(), |(bytes, _)| (*bytes).min(self.body.len()));
         if !head_only && self.chunked {
             for piece in self.body[..end].chunks(1000) {
                 out.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
@@ -128,10 +154,15 @@ impl Answer {
             out.write_all(&self.body[..end]).await?;
         }
         out.flush().await?;
-        match self.stop {
+        match &self.stop {
             None => Ok(true),
             Some((_, Stop::Close)) => out.shutdown().await.map(|()| false),
             Some((_, Stop::Stall)) => std::future::pending().await,
+            Some((_, Stop::Hold(gate))) => {
+                gate.pass().await;
+                out.write_all(&self.body[end..]).await?;
+                out.flush().await.map(|()| true)
+            }
         }
     }
 }

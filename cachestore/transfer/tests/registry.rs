@@ -2,6 +2,8 @@
 //!
 //! Not part of a plain `cargo test`; run it with `cargo test -p transfer --test registry`.
 
+#![expect(clippy::unwrap_used, reason = "all of this file is tests, which clippy does not see")]
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -139,12 +141,9 @@ impl Image {
         let resolved = repository.manifest_by_digest(child.digest).await.unwrap();
         let Document::Manifest(manifest) = resolved.document().unwrap() else { panic!("not a manifest") };
         assert_eq!(repository.blob_bytes(&manifest.config, 1 << 20).await.unwrap(), self.config);
-        let layers = manifest.layers.iter().map(|layer| {
-            let (repository, blob) = (repository.clone(), layer.blob);
-            tokio::spawn(async move { read(&repository, blob, &[]).await })
-        });
-        for (layer, expected) in layers.collect::<Vec<_>>().into_iter().zip(&self.layers) {
-            assert!(layer.await.unwrap() == *expected);
+        let reads = manifest.layers.iter().map(|layer| read(repository, layer.blob, &[]));
+        for (layer, expected) in futures::future::join_all(reads).await.iter().zip(&self.layers) {
+            assert!(layer == expected);
         }
     }
 

@@ -3,8 +3,9 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
-use cachestore::partial::Partial;
 use tokio::sync::mpsc;
+
+use super::kept::Kept;
 
 /// How many pieces may wait between the two; more would only fill the memory.
 const PIECES: usize = 16;
@@ -26,28 +27,32 @@ pub(super) struct Feed {
     earlier: io::Take<std::fs::File>,
     pieces: mpsc::Receiver<Piece>,
     current: Bytes,
-    partial: Partial,
+    kept: Kept,
+    failure: Option<cachestore::Error>,
     ended: bool,
 }
 
 impl Feed {
-    /// Makes a feed that begins with what the partial download has.
-    pub(super) fn new(partial: Partial) -> cachestore::Result<(Sender, Self)> {
+    /// Makes a feed that begins with what is kept already.
+    pub(super) fn new(kept: Kept) -> cachestore::Result<(Sender, Self)> {
         let (sender, pieces) = mpsc::channel(PIECES);
-        let earlier = partial.reader()?.take(partial.length_bytes());
-        Ok((sender, Self { earlier, pieces, current: Bytes::new(), partial, ended: false }))
+        let earlier = kept.reader()?.take(kept.length_bytes());
+        Ok((sender, Self { earlier, pieces, current: Bytes::new(), kept, failure: None, ended: false }))
     }
 
-    /// Returns the partial download, once everything has been read.
-    pub(super) fn into_partial(self) -> Partial {
-        self.partial
+    /// Returns what is kept, and why no more of it is, if that failed.
+    pub(super) fn finish(self) -> (Kept, Option<cachestore::Error>) {
+        (self.kept, self.failure)
     }
 
     /// Waits for the next bytes; an empty piece is the end.
     fn receive(&mut self) -> io::Result<()> {
         match self.pieces.blocking_recv() {
             Some(Piece::Bytes(bytes)) => {
-                self.partial.append(&bytes).map_err(io::Error::other)?;
+                if let Err(error) = self.kept.append(&bytes) {
+                    self.failure = Some(error);
+                    return Err(io::Error::other("the download cannot be kept"));
+                }
                 self.current = bytes;
             }
             Some(Piece::End) => self.ended = true,

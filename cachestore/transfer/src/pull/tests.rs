@@ -1,0 +1,8 @@
+//! Whole pulls: a scripted registry on one side, a real store on the other.
+
+mod documents;
+mod image;
+mod kit;
+mod layers;
+mod resume;
+mod sharing;
