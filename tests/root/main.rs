@@ -12,3 +12,4 @@ mod readme;
 mod registry;
 mod run;
 mod storage;
+mod zero_copy;

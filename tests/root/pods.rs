@@ -1,8 +1,10 @@
 //! Pods of the product.
 
+mod kills;
 mod policies;
 mod restarts;
 mod streams;
+mod volumes;
 
 use anyhow::Result;
 use tests::containerd::Engine;

@@ -23,8 +23,9 @@ use crate::images::remove::Force;
 use crate::policy;
 use crate::status::from_store;
 
-/// Events that may wait for a slow terminal; progress beyond it is dropped, results are not.
-const EVENTS: usize = 64;
+/// Events that may wait for a slow terminal; progress beyond half of them is dropped. What became of a layer is not: there
+/// is room for as many as an image can have.
+const EVENTS: usize = 1024;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ impl ImagesService {
             async move { asking.send(api::pull_event::Event::CredentialNeeded(needed)).await }
         });
         let progress = events.clone();
-        let observer = Arc::new(move |event| progress.offer(layer_event(event)));
+        let observer = Arc::new(move |event| progress.offer(event));
         let pulled = self.images.pull(&reference, credentials, observer).await?;
         let finished = api::PullFinished {
             image_id: pulled.image.id.to_string(),
@@ -83,9 +84,12 @@ impl Events {
         self.0.send(Ok(api::PullEvent { event: Some(event) })).await.is_ok()
     }
 
-    /// Sends progress if there is room for it; a later figure will tell the same.
-    fn offer(&self, event: api::pull_event::Event) {
-        drop(self.0.try_send(Ok(api::PullEvent { event: Some(event) })));
+    /// Sends what happened to a layer. Progress must leave half of the room to results.
+    fn offer(&self, event: LayerEvent) {
+        let is_result = matches!(event.phase, Phase::Done | Phase::Exists);
+        if is_result || self.0.capacity() > EVENTS / 2 {
+            drop(self.0.try_send(Ok(api::PullEvent { event: Some(layer_event(event)) })));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is changed in requests to containerd and in its answers. Pure: bytes in, bytes out.
 
+use std::collections::BTreeMap;
+
 use cachestore::Digest;
 use cachestore::images::Image;
 use prost::{DecodeError, Message};
@@ -15,6 +17,8 @@ mod field {
     pub(super) const SANDBOX_LINUX: u32 = 8;
     pub(super) const LINUX_CGROUP_PARENT: u32 = 1;
     pub(super) const CONTAINER_CONFIG_IMAGE: u32 = 2;
+    pub(super) const CONTAINER_CONFIG_MOUNTS: u32 = 7;
+    pub(super) const MOUNT_IMAGE: u32 = 9;
     pub(super) const SPEC_IMAGE: u32 = 1;
     pub(super) const LIST_CONTAINERS: u32 = 1;
     pub(super) const CONTAINER_IMAGE: u32 = 4;
@@ -51,17 +55,30 @@ pub(super) fn run_pod_sandbox(bytes: &[u8], parent: &str) -> Result<Vec<u8>, Dec
     Ok(bytes)
 }
 
-/// CreateContainer: names the image by its ID, and fills an empty cgroup parent.
-pub(super) fn create_container(
-    bytes: &[u8],
-    image: Option<&Digest>,
-    parent: &str,
-) -> Result<Vec<u8>, DecodeError> {
+/// The IDs of the images that a request names, by the words that it names them with.
+pub(super) type Named = BTreeMap<String, Digest>;
+
+/// CreateContainer: names the image and those of image volumes by their IDs, and fills an empty cgroup parent.
+pub(super) fn create_container(bytes: &[u8], images: &Named, parent: &str) -> Result<Vec<u8>, DecodeError> {
     let request = cri::CreateContainerRequest::decode(bytes)?;
+    let config = request.config.unwrap_or_default();
+    let id_of = |spec: Option<&cri::ImageSpec>| spec.and_then(|spec| images.get(&spec.image));
+    let spec_of = |id: &Digest| wire::message(field::SPEC_IMAGE, id.to_string().as_bytes());
     let mut bytes = bytes.to_vec();
-    if let Some(id) = image {
-        let spec = wire::message(field::SPEC_IMAGE, id.to_string().as_bytes());
-        wire::append(&mut bytes, field::CREATE_CONFIG, &wire::message(field::CONTAINER_CONFIG_IMAGE, &spec));
+    if config.mounts.iter().any(|mount| id_of(mount.image.as_ref()).is_some()) {
+        bytes = wire::replace_each(&bytes, field::CREATE_CONFIG, |config| {
+            wire::replace_each(config, field::CONTAINER_CONFIG_MOUNTS, |bytes| {
+                let mut mount = bytes.to_vec();
+                if let Some(id) = id_of(cri::Mount::decode(bytes)?.image.as_ref()) {
+                    wire::append(&mut mount, field::MOUNT_IMAGE, &spec_of(id));
+                }
+                Ok(mount)
+            })
+        })?;
+    }
+    if let Some(id) = id_of(config.image.as_ref()) {
+        let image = wire::message(field::CONTAINER_CONFIG_IMAGE, &spec_of(id));
+        wire::append(&mut bytes, field::CREATE_CONFIG, &image);
     }
     if !parent.is_empty() && lacks_cgroup_parent(request.sandbox_config.as_ref()) {
         wire::append(&mut bytes, field::CREATE_SANDBOX_CONFIG, &cgroup_parent(parent));
@@ -216,25 +233,28 @@ mod tests {
 
     #[test]
     fn what_newer_kubelets_say_survives() {
-        let request = cri::CreateContainerRequest {
-            config: Some(cri::ContainerConfig {
-                image: Some(spec("hellodocker", "hellodocker")),
-                mounts: vec![],
-            }),
-            ..cri::CreateContainerRequest::default()
-        };
-        let mut bytes = wire::message(77, b"new");
-        bytes.extend(request.encode_to_vec());
-        let changed = create_container(&bytes, Some(&Digest::of(b"image")), "/shim/pods").unwrap();
-        assert!(changed.starts_with(&bytes));
-        let read = cri::CreateContainerRequest::decode(&changed[..]).unwrap();
-        let image = read.config.unwrap().image.unwrap();
-        assert_eq!(
-            (image.image, image.user_specified_image),
-            (Digest::of(b"image").to_string(), "hellodocker".into())
-        );
-        assert_eq!(read.sandbox_config.unwrap().linux.unwrap().cgroup_parent, "/shim/pods");
-        assert_eq!(create_container(&bytes, None, "").unwrap(), bytes);
+        let id = Digest::of(b"image");
+        let images = Named::from([("hellodocker".to_owned(), id)]);
+        let volume = cri::Mount { image: Some(spec("hellodocker", "")), ..cri::Mount::default() };
+        let plain = cri::Mount { container_path: "/etc/hosts".into(), ..cri::Mount::default() };
+        for mounts in [vec![], vec![plain, volume]] {
+            let config = cri::ContainerConfig { image: Some(spec("hellodocker", "hellodocker")), mounts };
+            let request = cri::CreateContainerRequest { config: Some(config.clone()), ..Default::default() };
+            let mut bytes = wire::message(77, b"new");
+            bytes.extend(request.encode_to_vec());
+            let changed = create_container(&bytes, &images, "/shim/pods").unwrap();
+            assert!(changed.starts_with(&wire::message(77, b"new")));
+            assert!(changed.starts_with(&bytes) || !config.mounts.is_empty());
+            let read = cri::CreateContainerRequest::decode(&changed[..]).unwrap();
+            let mut expected = config;
+            expected.image = Some(spec(&id.to_string(), "hellodocker"));
+            if let Some(volume) = expected.mounts.get_mut(1) {
+                volume.image = Some(spec(&id.to_string(), ""));
+            }
+            assert_eq!(read.config.unwrap(), expected);
+            assert_eq!(read.sandbox_config.unwrap().linux.unwrap().cgroup_parent, "/shim/pods");
+            assert_eq!(create_container(&bytes, &Named::new(), "").unwrap(), bytes);
+        }
     }
 
     #[test]

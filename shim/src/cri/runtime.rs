@@ -183,22 +183,24 @@ impl Backend {
             cri::CreateContainerRequest::decode(call.request.get_ref().clone()).map_err(|e| damaged(&e))?;
         let config = request.config.unwrap_or_default();
         self.registrar.until_connected().await;
-        let image = self.registered(config.image.as_ref()).await?;
-        for mount in &config.mounts {
-            self.registered(mount.image.as_ref()).await?;
+        let volumes = config.mounts.iter().filter_map(|mount| mount.image.as_ref());
+        let mut images = patch::Named::new();
+        for spec in config.image.iter().chain(volumes) {
+            if let Some(image) = self.registered(spec).await? {
+                images.insert(spec.image.clone(), image.id);
+            }
         }
-        let id = image.map(|image| image.id);
         let parent = self.cgroup_parent.clone();
-        self.send(call.map(|bytes| patch::create_container(bytes, id.as_ref(), &parent))?).await
+        self.send(call.map(|bytes| patch::create_container(bytes, &images, &parent))?).await
     }
 
     /// Registers the image that a specification names. One that the store does not have is left to containerd, whose
     /// answer says so.
-    async fn registered(&self, spec: Option<&cri::ImageSpec>) -> Result<Option<Arc<Image>>, Status> {
-        let Some(word) = spec.map(|spec| spec.image.as_str()).filter(|word| !word.is_empty()) else {
+    async fn registered(&self, spec: &cri::ImageSpec) -> Result<Option<Arc<Image>>, Status> {
+        if spec.image.is_empty() {
             return Ok(None);
-        };
-        let image = self.store.resolve(word).map_err(crate::status::from_store)?;
+        }
+        let image = self.store.resolve(&spec.image).map_err(crate::status::from_store)?;
         if let Some(image) = &image {
             self.registrar.ensure(image).await?;
         }
