@@ -22,7 +22,7 @@ mod testing;
 pub mod usage;
 pub mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 
@@ -50,6 +50,12 @@ impl Store {
     /// Returns the directory of the store.
     pub fn dir(&self) -> &Path {
         self.paths.root()
+    }
+
+    /// Returns the directory in which builds keep what they remember of their contexts. It is a cache; files that nobody
+    /// has written for a month are removed when the store is opened.
+    pub fn contexts_dir(&self) -> PathBuf {
+        self.paths.contexts()
     }
 
     fn next_layer_id(&self) -> i64 {

@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicI64;
+use std::time::Duration;
 
 use rusqlite::OptionalExtension;
-
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
 use crate::disk::lock::Lock;
 use crate::disk::paths::{Paths, from_base36};
-use crate::disk::{atomic, remove};
+use crate::disk::{atomic, fault, remove};
 use crate::error::{Error, IoContext, Result};
 use crate::meta::Meta;
 
 /// The version of everything that is not the database: file names, the form of trees and recipes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 1;
+/// How long what builds remember of a context is kept after the last build in which a file of it was new.
+const KEEP_CONTEXTS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MAX_FORMAT_BYTES: u64 = 64 << 10;
 
 /// What a store is written in. Feature lists as in ext4: a program that does not know a *compatible* feature may go
@@ -39,7 +41,7 @@ impl Format {
     }
 
     /// This program writes and has no features beyond version 1, so both strict lists must be empty.
-    fn check(&self, path: &Path) -> Result<()> {
+    pub(crate) fn check(&self, path: &Path) -> Result<()> {
         let refuse = |problem: String| {
             Err(Error::Unsupported { subject: format!("the store's format ({})", path.display()), problem })
         };
@@ -67,6 +69,7 @@ impl Store {
         make_private(dir)?;
         let paths = Paths::new(dir);
         let lock = Lock::acquire(dir, &paths.lock(), holder)?;
+        fault::point("lock taken");
         check_format(&paths)?;
         paths.create_folders()?;
         remove::contents(&paths.temporaries())?;
@@ -91,7 +94,8 @@ impl Store {
 }
 
 impl Store {
-    /// Removes trees whose record was never written, or is removed already, and partial downloads that nobody resumed.
+    /// Removes trees whose record was never written, or is removed already, partial downloads that nobody resumed, and
+    /// what is remembered of contexts that nobody builds any more.
     fn remove_orphans(&mut self) -> Result<()> {
         let ids = |table: &str| {
             self.meta.read("list records", |connection| {
@@ -101,7 +105,9 @@ impl Store {
         };
         remove_unrecorded(&self.paths.layers(), &ids("layers")?)?;
         remove_unrecorded(&self.paths.snapshots(), &ids("snapshots")?)?;
-        remove_old(&self.paths.partials())?;
+        self.remove_work_directories()?;
+        remove_old(&self.paths.partials(), crate::leases::KEEP)?;
+        remove_old(&self.paths.contexts(), KEEP_CONTEXTS)?;
         let last: Option<i64> = self.meta.read("read the last layer", |connection| {
             connection
                 .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'layers'", [], |row| row.get(0))
@@ -119,18 +125,20 @@ fn remove_unrecorded(directory: &Path, recorded: &BTreeSet<i64>) -> Result<()> {
         if !id.is_some_and(|id| recorded.contains(&id)) {
             tracing::info!(path = %entry.path().display(), "removing what an interrupted operation left");
             remove::tree(&entry.path())?;
+            fault::point("orphan removed");
         }
     }
     Ok(())
 }
 
-fn remove_old(directory: &Path) -> Result<()> {
+fn remove_old(directory: &Path, keep: Duration) -> Result<()> {
     for entry in fs::read_dir(directory).at("read", directory)? {
         let entry = entry.at("read", directory)?;
         let modified =
             entry.metadata().and_then(|metadata| metadata.modified()).at("inspect", entry.path())?;
-        if modified.elapsed().unwrap_or_default() > crate::leases::KEEP {
+        if modified.elapsed().unwrap_or_default() > keep {
             remove::tree(&entry.path())?;
+            fault::point("old file removed");
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::Store;
 use crate::digest::Digest;
+use crate::disk::fault;
 use crate::error::{Error, IoContext, Result};
 
 /// The bytes of a blob that were received so far. One user at a time: see [`Store::partial`].
@@ -25,6 +26,7 @@ impl Store {
     pub fn partial(&self, digest: &Digest) -> Result<Partial> {
         let path = self.paths.partials().join(digest.hex());
         let file = OpenOptions::new().create(true).append(true).open(&path).at("open", &path)?;
+        fault::point("download opened");
         let length_bytes = file.metadata().at("inspect", &path)?.len();
         Ok(Partial { path, file, length_bytes })
     }
@@ -53,6 +55,7 @@ impl Partial {
     /// Those of the disk.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at("write", &self.path)?;
+        fault::point("download grew");
         self.length_bytes += bytes.len() as u64;
         Ok(())
     }
@@ -63,6 +66,7 @@ impl Partial {
     /// Those of the disk.
     pub fn restart(mut self) -> Result<Self> {
         self.file.set_len(0).at("truncate", &self.path)?;
+        fault::point("download emptied");
         self.length_bytes = 0;
         Ok(self)
     }
@@ -76,7 +80,10 @@ impl Partial {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", &self.path, error))
             }
-            _ => Ok(()),
+            _ => {
+                fault::point("download removed");
+                Ok(())
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::{Transaction, params};
 
 use crate::Store;
 use crate::digest::Digest;
-use crate::disk::remove;
+use crate::disk::{fault, remove};
 use crate::error::{DatabaseContext, Error, IoContext, Result};
 use crate::layer::Layer;
 use crate::layer::record::{COLUMNS, by_id};
@@ -39,6 +39,7 @@ impl Store {
         }
         let root = File::open(self.dir()).at("open", self.dir())?;
         rustix::fs::syncfs(&root).at("sync", self.dir())?;
+        fault::point("trees synced");
         self.meta
             .write("settle layers", |transaction| written.iter().try_for_each(|id| settle(transaction, *id)))
     }
@@ -73,18 +74,19 @@ impl Store {
             by_id(transaction, id).doing("read layer")?;
             transaction
                 .execute_batch(
-                    "CREATE TEMP TABLE IF NOT EXISTS doomed (chain TEXT PRIMARY KEY); DELETE FROM doomed;",
+                    "CREATE TEMP TABLE IF NOT EXISTS doomed (name TEXT PRIMARY KEY); DELETE FROM doomed;",
                 )
                 .doing("drop layer")?;
             transaction
                 .execute(
                     "INSERT INTO doomed WITH RECURSIVE on_top (id) AS (
                          SELECT id FROM chains WHERE layer = ?1
-                         UNION SELECT c.id FROM chains c JOIN on_top ON c.parent = on_top.id)
+                         UNION SELECT c.id FROM chains c JOIN on_top ON c.parent = on_top.id
+                         UNION SELECT s.name FROM snapshots s JOIN on_top ON s.parent = on_top.id)
                      SELECT id FROM on_top",
                     params![id],
                 )
-                .doing("find chains")?;
+                .doing("find what stands on the layer")?;
             let images = column::<Digest>(transaction, "SELECT id FROM images WHERE chain IN doomed")?;
             let snapshots = column::<i64>(transaction, "SELECT id FROM snapshots WHERE parent IN doomed")?;
             transaction

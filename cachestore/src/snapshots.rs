@@ -91,6 +91,7 @@ impl Store {
         };
         let lower = self.lower_of(&info)?;
         let temporary = self.make_directories(lower.first().map(|path| &**path), labels)?;
+        let mut place = temporary.clone();
         let made = self.meta.write("record snapshot", |transaction| {
             if row::by_name(transaction, name).doing("find snapshot")?.is_some() {
                 return Err(Error::AlreadyExists { kind: "snapshot", name: name.to_owned() });
@@ -101,12 +102,14 @@ impl Store {
             let id = row::insert(transaction, &info).doing("record snapshot")?;
             let directory = self.paths.snapshot(id);
             atomic::rename(&temporary, &directory)?;
-            Ok(directory)
+            place = directory;
+            Ok(())
         });
         match made {
-            Ok(directory) => Ok(mounts::of(kind, &directory, &lower, labels)),
+            Ok(()) => Ok(mounts::of(kind, &place, &lower, labels)),
             Err(error) => {
-                remove::tree(&temporary)?;
+                // Where the commit itself failed, the next snapshot gets the same ID, and with it this place.
+                remove::tree(&place)?;
                 Err(error)
             }
         }
@@ -116,6 +119,7 @@ impl Store {
         let directory = self.paths.temporary();
         for path in [directory.clone(), directory.join("u"), directory.join("w")] {
             std::fs::create_dir(&path).at("create", &path)?;
+            fault::point("snapshot directory made");
         }
         mounts::prepare_upper(&directory.join("u"), below, labels)?;
         fault::point("snapshot made");
@@ -160,6 +164,16 @@ impl Store {
         remove::tree(&self.paths.snapshot(row.id).join("w"))
     }
 
+    /// Removes the work directories of committed snapshots, which a crash may have left.
+    pub(crate) fn remove_work_directories(&self) -> Result<()> {
+        for row in self.meta.read("list snapshots", row::all)? {
+            if row.info.kind == Kind::Committed {
+                remove::tree(&self.paths.snapshot(row.id).join("w"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a snapshot. For a chain this only says that containerd has no use for it any more: the layers stay.
     ///
     /// The directory is moved away and removed by [`Store::cleanup`].
@@ -170,18 +184,16 @@ impl Store {
         if let Some(chain) = self.known_chain(name)? {
             return self.unregister(&chain);
         }
-        let id = self.meta.write("remove snapshot", |transaction| {
+        let directory = self.meta.write("remove snapshot", |transaction| {
             let row = row::by_name(transaction, name).doing("find snapshot")?;
             let row = row.ok_or_else(|| Error::not_found("snapshot", name))?;
             row::check_no_children(transaction, name)?;
             transaction.execute("DELETE FROM snapshots WHERE id = ?", [row.id]).doing("remove snapshot")?;
-            Ok(row.id)
+            let directory = self.paths.snapshot(row.id);
+            self.discarded.announce(directory.clone());
+            Ok(directory)
         })?;
-        let directory = self.paths.snapshot(id);
-        if directory.exists() {
-            self.discard(&directory)?;
-        }
-        Ok(())
+        self.discard(&directory)
     }
 
     /// Returns a snapshot.
@@ -266,12 +278,12 @@ impl Store {
         Ok(())
     }
 
-    /// Moves a directory that has no record any more out of the way; [`Store::cleanup`] removes it.
+    /// Moves a directory that has no record any more out of the way, if it is there; [`Store::cleanup`] removes it.
     pub(crate) fn discard(&self, path: &Path) -> Result<()> {
         let temporary = self.paths.temporary();
-        atomic::rename(path, &temporary)?;
-        self.discarded.add(temporary);
-        Ok(())
+        let renamed = if path.exists() { atomic::rename(path, &temporary).map(Some) } else { Ok(None) };
+        self.discarded.moved(path, matches!(renamed, Ok(Some(()))).then_some(temporary));
+        renamed.map(drop)
     }
 
     fn expect_row(&self, name: &str) -> Result<Row> {

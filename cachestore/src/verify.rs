@@ -5,7 +5,7 @@ mod disk;
 mod images;
 
 use crate::Store;
-use crate::error::{Error, Result, chain};
+use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::layer::record::COLUMNS;
 
@@ -81,8 +81,12 @@ impl Store {
     fn verify_format(&self, report: &mut Report<'_>) -> Result<()> {
         let path = self.paths.format();
         match crate::open::read_format(&path) {
-            Ok(Some(format)) if format.version == crate::open::FORMAT_VERSION => {}
-            Ok(_) => report.add("I10", path.display(), "it is missing or of another version"),
+            Ok(Some(format)) => {
+                if let Err(error) = format.check(&path) {
+                    report.add("I10", path.display(), error);
+                }
+            }
+            Ok(None) => report.add("I10", path.display(), "it is missing"),
             Err(error) => report.add("I10", path.display(), error),
         }
         let version: i64 = self.meta.read("read the version", |connection| {
@@ -109,9 +113,8 @@ impl Store {
             Ok(layers)
         })?;
         for layer in layers {
-            if let Err(error) = self.write_tar(&layer, std::io::sink()) {
-                report.add("I2", format!("layer {}", layer.diff_id), chain(&error));
-            }
+            let subject = format!("layer {}", layer.diff_id);
+            self.check_content(&layer, &mut |problem| report.add("I2", &subject, problem))?;
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::error::{IoContext, Result};
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary).at("create", &temporary)?;
+    fault::point("file created");
     file.write_all(bytes).at("write", &temporary)?;
     file.sync_all().at("sync", &temporary)?;
     fault::point("file synced");

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::disk::fault;
 use crate::error::{Error, IoContext, Result};
 
 /// Enough for a holder's description; the rest of a longer file is not shown.
@@ -31,15 +32,24 @@ impl Lock {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                (&file).take(MAX_HOLDER_BYTES).read_to_string(&mut holder).at("read", path)?;
-                return Err(Error::Busy { path: store.to_path_buf(), holder: holder.trim().to_owned() });
+                return Err(Error::Busy { path: store.to_path_buf(), holder: read_holder(&file, path)? });
             }
             Err(error) => return Err(Error::io("lock", path, error)),
         }
         file.set_len(0).at("truncate", path)?;
+        fault::point("lock emptied");
         file.rewind().at("rewind", path)?;
         file.write_all(holder.as_bytes()).at("write", path)?;
         Ok(Self(file))
+    }
+}
+
+/// Whoever has the lock writes its description a moment later.
+fn read_holder(file: &File, path: &Path) -> Result<String> {
+    let mut holder = Vec::new();
+    file.take(MAX_HOLDER_BYTES).read_to_end(&mut holder).at("read", path)?;
+    match String::from_utf8_lossy(&holder).trim() {
+        "" => Ok("another process".to_owned()),
+        holder => Ok(holder.to_owned()),
     }
 }

@@ -1,10 +1,12 @@
 //! Where everything is: every path of the store is a method here.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{IoContext, Result};
+use crate::disk::fault;
+use crate::error::{Error, Result};
 
 /// The directories of an open store.
 #[derive(Debug)]
@@ -13,8 +15,8 @@ pub(crate) struct Paths {
     next_temporary: AtomicU64,
 }
 
-/// The directories that hold layers, snapshots, partial downloads and work in progress.
-const FOLDERS: [&str; 4] = ["l", "s", "p", "t"];
+/// The directories that hold layers, snapshots, partial downloads, what builds remember of contexts, and work in progress.
+const FOLDERS: [&str; 5] = ["l", "s", "p", "c", "t"];
 
 impl Paths {
     pub(crate) fn new(root: &Path) -> Self {
@@ -24,7 +26,11 @@ impl Paths {
     pub(crate) fn create_folders(&self) -> Result<()> {
         for folder in FOLDERS {
             let path = self.root.join(folder);
-            fs::create_dir_all(&path).at("create", &path)?;
+            match fs::create_dir(&path) {
+                Ok(()) => fault::point("folder made"),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("create", path, error)),
+            }
         }
         Ok(())
     }
@@ -67,6 +73,10 @@ impl Paths {
 
     pub(crate) fn partials(&self) -> PathBuf {
         self.root.join("p")
+    }
+
+    pub(crate) fn contexts(&self) -> PathBuf {
+        self.root.join("c")
     }
 
     pub(crate) fn temporaries(&self) -> PathBuf {

@@ -43,6 +43,7 @@ impl Store {
             let collected = describe(transaction, &graph, &garbage).doing("read garbage")?;
             if mode == Mode::Remove {
                 delete(transaction, &garbage)?;
+                garbage.layers.iter().for_each(|layer| self.discarded.announce(self.paths.layer(*layer)));
             }
             Ok((collected, garbage))
         })?;

@@ -9,6 +9,11 @@ pub(super) const MAX_PATH_BYTES: usize = 4096;
 /// Linux's XATTR_SIZE_MAX.
 pub(super) const MAX_XATTR_BYTES: usize = 64 << 10;
 
+/// What errors call a member.
+pub(super) const ENTRY: &str = "archive entry";
+/// So much of a name is shown in an error.
+const MAX_SHOWN_BYTES: usize = 512;
+
 /// What kind of file a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -56,8 +61,7 @@ pub(super) struct EntryPath(Vec<u8>);
 impl EntryPath {
     /// Parses a name of an archive; leading `/` and `./` are dropped, as every tar does.
     pub(super) fn parse(name: &[u8]) -> Result<Self> {
-        let refuse =
-            |problem: &str| Err(Error::invalid("archive entry", String::from_utf8_lossy(name), problem));
+        let refuse = |problem: &str| Err(Error::invalid(ENTRY, shown(name), problem));
         if name.len() > MAX_PATH_BYTES {
             return refuse("its name is longer than a path may be");
         }
@@ -113,7 +117,15 @@ impl EntryPath {
     }
 
     pub(super) fn display(&self) -> String {
-        String::from_utf8_lossy(&self.0).into_owned()
+        shown(&self.0)
+    }
+}
+
+/// Returns a name of an archive as errors show it: they travel in headers, which are short.
+pub(super) fn shown(name: &[u8]) -> String {
+    match name.get(..MAX_SHOWN_BYTES) {
+        Some(start) if start.len() < name.len() => format!("{}…", String::from_utf8_lossy(start)),
+        _ => String::from_utf8_lossy(name).into_owned(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What shows through from the layers below at a path, as overlayfs would show it.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, openat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, openat, openat2, statat,
+};
 use rustix::io::Errno;
 
 use super::entry::EntryPath;
@@ -12,6 +15,7 @@ use super::record::LayerId;
 use super::unpack::Unpacked;
 use super::whiteout;
 use crate::Store;
+use crate::disk::fault;
 use crate::error::{IoContext, Result};
 
 const DIRECTORY: OFlags =
@@ -76,20 +80,24 @@ fn sight(tree: &Path, path: &EntryPath) -> rustix::io::Result<Sight> {
 impl Store {
     /// Gives each implicit directory the owner, mode and times of the directory that shows through from below.
     pub(super) fn copy_lower_metadata(&self, unpacked: &Unpacked, below: &[LayerId]) -> Result<()> {
-        let trees = self.lower_dirs(below);
+        let (tree, trees) = (unpacked.workspace.tree(), self.lower_dirs(below));
         for path in unpacked.implicit.iter().rev() {
             let Some(seen) = look(&trees, path)? else { continue };
             if FileType::from_raw_mode(seen.stat.st_mode) == FileType::Directory {
-                let to = unpacked.workspace.tree().join(std::ffi::OsStr::from_bytes(path.as_bytes()));
-                copy(&seen.stat, &to).at("copy metadata to", &to)?;
+                copy(&seen.stat, &tree, path)
+                    .at("copy metadata to", tree.join(OsStr::from_bytes(path.as_bytes())))?;
+                fault::point("metadata copied");
             }
         }
         Ok(())
     }
 }
 
-fn copy(stat: &Stat, to: &Path) -> rustix::io::Result<()> {
-    let to = openat(rustix::fs::CWD, to, DIRECTORY, Mode::empty())?;
+/// The path is a real one; should it lead through a link after all, that is an error and not a way out.
+fn copy(stat: &Stat, tree: &Path, path: &EntryPath) -> rustix::io::Result<()> {
+    let tree = openat(rustix::fs::CWD, tree, DIRECTORY, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let to = openat2(&tree, path.as_bytes(), DIRECTORY, Mode::empty(), resolve)?;
     let (uid, gid) =
         (rustix::process::Uid::from_raw(stat.st_uid), rustix::process::Gid::from_raw(stat.st_gid));
     rustix::fs::fchown(&to, Some(uid), Some(gid))?;

@@ -1,8 +1,11 @@
 //! Layers: trees on the disk, the tars that they are elsewhere, and the records that tie both together.
 
+mod audit;
 mod entry;
+mod found;
 mod header;
 mod lower;
+mod noted;
 mod pack;
 mod pax;
 mod prune;

@@ -47,6 +47,8 @@ impl Records {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         match key {
+            // "An empty value": the header's own field counts.
+            _ if value.is_empty() && !key.starts_with(XATTR_PREFIX) => {}
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.linkpath = Some(value.to_vec()),
             b"size" => self.size = Some(number(value)?),
@@ -76,7 +78,7 @@ impl Records {
         if self.sparse.numbers.is_empty() {
             return Ok(None);
         }
-        let mut map = sparse::Map::new(real_size);
+        let mut map = sparse::Map::new(real_size)?;
         for pair in self.sparse.numbers.chunks(2) {
             let &[offset, length] = pair else {
                 return Err(Error::invalid("sparse file", "", "its map ends early"));
@@ -158,9 +160,13 @@ mod tests {
             let mut bytes = Vec::new();
             append(&mut bytes, b"path", &value);
             append(&mut bytes, b"SCHILY.xattr.user.k", b"\0\n=");
+            append(&mut bytes, b"SCHILY.xattr.user.empty", b"");
+            append(&mut bytes, b"uid", b"");
             let mut records = Records::default();
             records.add(&bytes).unwrap();
-            assert_eq!(records.path, Some(value));
+            assert_eq!(records.path, Some(value).filter(|value| !value.is_empty()));
+            assert_eq!(records.uid, None);
+            assert_eq!(records.xattrs[&b"user.empty"[..]], b"");
             assert_eq!(records.xattrs[&b"user.k"[..]], b"\0\n=");
         }
     }

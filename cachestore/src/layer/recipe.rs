@@ -12,6 +12,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{EntryPath, MAX_PATH_BYTES};
@@ -136,15 +137,16 @@ impl Places {
         self.layer.join("x").join(number.to_string())
     }
 
-    /// Returns the file whose bytes a content frame means.
-    fn content(&self, path: &EntryPath, number: u64, overrides: &[Override]) -> PathBuf {
+    /// Returns the file whose bytes a content frame means: a directory, and a path in it that no link is part of.
+    fn content(&self, path: &EntryPath, number: u64, overrides: &[Override]) -> (PathBuf, Vec<u8>) {
         let moved = overrides.iter().find_map(|entry| {
             let rest = path.below(&entry.path).filter(|_| number < entry.before)?;
-            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-            let aside = self.aside(entry.aside);
-            Some(if rest.is_empty() { aside } else { aside.join(std::ffi::OsStr::from_bytes(rest)) })
+            match rest.strip_prefix(b"/") {
+                Some(rest) => Some((self.aside(entry.aside), rest.to_vec())),
+                None => Some((self.layer.join("x"), entry.aside.to_string().into_bytes())),
+            }
         });
-        moved.unwrap_or_else(|| self.tree().join(std::ffi::OsStr::from_bytes(path.as_bytes())))
+        moved.unwrap_or_else(|| (self.tree(), path.as_bytes().to_vec()))
     }
 }
 
@@ -171,7 +173,8 @@ pub(super) fn replay(layer: &Path, output: &mut impl Write) -> Result<()> {
             }
             CONTENT => {
                 let (path, pieces) = frames.content()?;
-                copy_pieces(&places.content(&path, number, &overrides), &pieces, output)?;
+                let (directory, path) = places.content(&path, number, &overrides);
+                copy_pieces(&directory, &path, &pieces, output)?;
                 number += 1;
             }
             END => return Ok(()),
@@ -230,11 +233,13 @@ impl<R: Read> Frames<'_, R> {
     }
 }
 
-fn copy_pieces(path: &Path, pieces: &[Piece], output: &mut impl Write) -> Result<()> {
+fn copy_pieces(directory: &Path, path: &[u8], pieces: &[Piece], output: &mut impl Write) -> Result<()> {
     if pieces.iter().all(|piece| piece.length == 0) {
         return Ok(());
     }
-    let mut file = File::open(path).at("open", path)?;
+    let full = directory.join(std::ffi::OsStr::from_bytes(path));
+    let mut file = open_beneath(directory, path).at("open", &full)?;
+    let path = &full;
     for piece in pieces {
         file.seek(SeekFrom::Start(piece.offset)).at("seek", path)?;
         let copied = io::copy(&mut (&file).take(piece.length), output).at("copy", path)?;
@@ -246,4 +251,12 @@ fn copy_pieces(path: &Path, pieces: &[Piece], output: &mut impl Write) -> Result
         }
     }
     Ok(())
+}
+
+/// Opens a file by a path that may be as long as paths can be, and that leads through no link.
+fn open_beneath(directory: &Path, path: &[u8]) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = openat(CWD, directory, flags | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(directory, path, flags | OFlags::NONBLOCK, Mode::empty(), resolve).map(File::from)
 }

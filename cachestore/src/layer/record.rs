@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use super::unpack::{TreeSize, Unpacked};
 use super::workspace::Workspace;
-use super::{pack, prune, recipe};
+use super::{audit, pack, prune, recipe};
 use crate::Store;
 use crate::digest::{Digest, Hashed};
 use crate::disk::{atomic, fault, remove};
-use crate::error::{DatabaseContext, Error, IoContext, Result};
+use crate::error::{DatabaseContext, Error, IoContext, Result, chain};
 use crate::leases::Lease;
 use crate::meta::now;
 
@@ -159,6 +159,7 @@ impl Store {
             }
             atomic::rename(workspace.path(), &place)?;
             insert(transaction, id, new, &self.boot)?;
+            fault::point("layer recorded");
             lease.record(transaction, id)?;
             lease.hold(id);
             by_id(transaction, id).doing("read layer")
@@ -237,6 +238,39 @@ impl Store {
             layer.tar_size_bytes
         );
         Err(Error::corrupt(format!("layer {} in {}", layer.diff_id, directory.display()), problem))
+    }
+
+    /// Reads every byte of a layer and passes on what is wrong with it: that its tar does not come back, or in what the
+    /// tree differs from the tar of which it was unpacked.
+    pub(crate) fn check_content(&self, layer: &Layer, problem: &mut dyn FnMut(String)) -> Result<()> {
+        if !layer.has_recipe {
+            if let Err(error) = self.write_tar(layer, io::sink()) {
+                problem(chain(&error));
+            }
+            return Ok(());
+        }
+        let directory = self.paths.layer(layer.id.0);
+        let (reader, writer) = io::pipe().at("make", "a pipe")?;
+        let (written, compared, differences) = std::thread::scope(|scope| {
+            let comparison = scope.spawn(|| {
+                let mut differences = Vec::new();
+                let mut reader = io::BufReader::with_capacity(256 << 10, reader);
+                let compared = audit::compare(&directory, &mut reader, &mut |one| differences.push(one));
+                // Whoever writes the tar must not be stopped by an error here.
+                let drained = io::copy(&mut reader, &mut io::sink()).at("read", "a pipe");
+                (compared.and(drained), differences)
+            });
+            let written = self.write_tar(layer, writer);
+            let (compared, differences) =
+                comparison.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (written, compared, differences)
+        });
+        match (written, compared) {
+            // Half a tar says nothing of the tree.
+            (Err(error), _) | (Ok(()), Err(error)) => problem(chain(&error)),
+            (Ok(()), Ok(_)) => differences.into_iter().for_each(problem),
+        }
+        Ok(())
     }
 
     /// Notes that layers were used just now, for the order in which a full build cache is emptied.

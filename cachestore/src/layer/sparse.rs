@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 
 /// More pieces than this are not a file, but an attack on memory.
 const MAX_PIECES: usize = 1 << 20;
+/// ext4 has no larger files; tools that read every byte of one would never end.
+const MAX_REAL_BYTES: u64 = 16 << 40;
 
 /// The pieces of a sparse file that hold data, in the order of the archive, and the file's whole size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +22,11 @@ pub(super) struct Piece {
 }
 
 impl Map {
-    pub(super) fn new(real_size: u64) -> Self {
-        Self { pieces: Vec::new(), real_size }
+    pub(super) fn new(real_size: u64) -> Result<Self> {
+        if real_size > MAX_REAL_BYTES {
+            return Err(Error::invalid("sparse file", real_size, "it claims more than 16 TiB"));
+        }
+        Ok(Self { pieces: Vec::new(), real_size })
     }
 
     /// Adds a piece. Pieces must ascend and lie within the file.
@@ -46,7 +51,7 @@ impl Map {
 
     /// Parses `offset,length,offset,length…` (PAX format 0.1).
     pub(super) fn parse_pairs(numbers: &[u8], real_size: u64) -> Result<Self> {
-        let mut map = Self::new(real_size);
+        let mut map = Self::new(real_size)?;
         let mut numbers = numbers.split(|&byte| byte == b',');
         while let Some(offset) = numbers.next() {
             let length =

@@ -7,7 +7,7 @@ use std::io::Read;
 
 use tar::{EntryType, Header};
 
-use super::entry::{Entry, EntryPath, Kind, MAX_PATH_BYTES, MAX_XATTR_BYTES, Time};
+use super::entry::{ENTRY, Entry, EntryPath, Kind, MAX_PATH_BYTES, MAX_XATTR_BYTES, Time, shown};
 use super::pax::Records;
 use super::recipe::Writer;
 use super::sparse;
@@ -24,31 +24,50 @@ pub(super) struct Members<R> {
     input: R,
     recipe: Option<Writer>,
     /// Bytes of the current member's content that are still in the input, and the padding behind them.
-    content: u64,
+    left: u64,
     padding: u64,
     entries: u64,
+    /// The name of the current member, for errors.
+    name: Vec<u8>,
 }
 
 impl<R: Read> Members<R> {
     pub(super) fn new(input: R, recipe: Option<Writer>) -> Self {
-        Self { input, recipe, content: 0, padding: 0, entries: 0 }
+        Self { input, recipe, left: 0, padding: 0, entries: 0, name: Vec::new() }
     }
 
     /// Returns the next member; `None` at the end of the archive.
     ///
-    /// What the caller left unread of the previous member's content is skipped (and is then lost to the recipe, so
-    /// callers read it all).
+    /// What the caller left unread of the previous member's content is in no file: it goes into the recipe.
     pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+        let next = self.advance();
+        next.map_err(|error| naming(error, &self.name))
+    }
+
+    fn advance(&mut self) -> Result<Option<Entry>> {
         let mut records = Records::default();
         let (mut long_name, mut long_link) = (None, None);
+        let mut extended = 0_u64;
         loop {
             self.skip_content()?;
+            self.name.clear();
             let Some(header) = self.header()? else { return Ok(None) };
+            self.name.extend_from_slice(&header.path_bytes());
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 return Err(Error::invalid("archive", "", "it has too many members"));
             }
-            let size = header.entry_size().map_err(damaged)?;
+            let size = number(&header.as_old().size, header.entry_size())?;
+            if is_extended(header.entry_type()) {
+                extended = extended.saturating_add(size);
+                if extended > MAX_HEADER_BYTES {
+                    return Err(Error::invalid(
+                        "archive",
+                        "",
+                        "a member's extended headers are larger than 1 MiB",
+                    ));
+                }
+            }
             match header.entry_type() {
                 EntryType::XHeader => records.add(&self.body(size)?)?,
                 EntryType::GNULongName => long_name = Some(until_nul(&self.body(size)?)),
@@ -71,7 +90,11 @@ impl<R: Read> Members<R> {
 
     /// Reads content of the current member; 0 at its end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let limit = usize::try_from(self.content).unwrap_or(usize::MAX).min(buffer.len());
+        self.content(buffer).map_err(|error| naming(error, &self.name))
+    }
+
+    fn content(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let limit = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         if limit == 0 {
             return Ok(0);
         }
@@ -79,7 +102,7 @@ impl<R: Read> Members<R> {
         if count == 0 {
             return Err(truncated());
         }
-        self.content -= count as u64;
+        self.left -= count as u64;
         Ok(count)
     }
 
@@ -108,11 +131,8 @@ impl<R: Read> Members<R> {
         Ok(block)
     }
 
-    /// Reads content that is metadata: it goes into the recipe, and is bounded.
+    /// Reads content that is metadata and goes into the recipe; its size has been checked.
     fn body(&mut self, size: u64) -> Result<Vec<u8>> {
-        if size > MAX_HEADER_BYTES {
-            return Err(Error::invalid("archive", "", "an extended header is larger than 1 MiB"));
-        }
         let length = usize::try_from(size).map_err(|_| truncated())?;
         let mut bytes = vec![0; length.next_multiple_of(BLOCK)];
         self.input.read_exact(&mut bytes).map_err(end_is_truncation)?;
@@ -123,7 +143,13 @@ impl<R: Read> Members<R> {
 
     fn skip_content(&mut self) -> Result<()> {
         let mut buffer = [0; 8 << 10];
-        while self.read(&mut buffer)? > 0 {}
+        loop {
+            let count = self.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            self.note(&buffer[..count])?;
+        }
         let padding = usize::try_from(std::mem::take(&mut self.padding)).unwrap_or(0);
         self.input.read_exact(&mut buffer[..padding]).map_err(end_is_truncation)?;
         self.note(&buffer[..padding])
@@ -163,14 +189,15 @@ impl<R: Read> Members<R> {
             .or(records.path.take())
             .unwrap_or_else(|| header.path_bytes().into_owned());
         let path = EntryPath::parse(&name)?;
-        let wrong = |problem: &str| Error::invalid("archive entry", path.display(), problem);
+        self.name.clone_from(&name);
+        let wrong = |problem: &str| Error::invalid(ENTRY, path.display(), problem);
         let link = match records.linkpath.take() {
             Some(link) => link,
             None => header.link_name_bytes().map(|name| name.into_owned()).unwrap_or_default(),
         };
         let size = match records.size {
             Some(size) => size,
-            None => header.entry_size().map_err(damaged)?,
+            None => number(&header.as_old().size, header.entry_size())?,
         };
         let kind = kind(header, &name, link).map_err(|problem| wrong(&problem))?;
         // As in Go's reader, only files have content, whatever the size of other members claims.
@@ -178,13 +205,17 @@ impl<R: Read> Members<R> {
             Kind::File => self.content_of(header, &records, size)?,
             _ => (0, None),
         };
-        self.content = content;
-        self.padding = if kind == Kind::File { size.next_multiple_of(BLOCK as u64) - size } else { 0 };
-        let id = |pax: Option<u64>, header: std::io::Result<u64>| {
-            let id = pax.map_or_else(|| header.map_err(damaged), Ok)?;
-            u32::try_from(id).map_err(|_| wrong("its owner is not a user or group of Linux"))
+        self.left = content;
+        self.padding = if kind == Kind::File { padding_of(size) } else { 0 };
+        let id = |pax: Option<u64>, header: Result<u64>| {
+            let id = pax.map_or(header, Ok)?;
+            // To chown, the largest number means "leave it".
+            let id = u32::try_from(id).ok().filter(|id| *id != u32::MAX);
+            id.ok_or_else(|| wrong("its owner is not a user or group of Linux"))
         };
-        let (uid, gid) = (id(records.uid, header.uid())?, id(records.gid, header.gid())?);
+        let old = header.as_old();
+        let uid = id(records.uid, number(&old.uid, header.uid()))?;
+        let gid = id(records.gid, number(&old.gid, header.gid()))?;
         let mtime = match records.mtime {
             Some(time) => time,
             None => header_time(header)?,
@@ -193,7 +224,7 @@ impl<R: Read> Members<R> {
         if records.xattrs.values().any(|value| value.len() > MAX_XATTR_BYTES) {
             return Err(wrong("an extended attribute is larger than 64 KiB"));
         }
-        let mode = header.mode().map_err(damaged)? & 0o7777;
+        let mode = number(&old.mode, header.mode())? & 0o7777;
         Ok(Entry { path, kind, mode, uid, gid, mtime, xattrs: records.xattrs, stored_size: content, sparse })
     }
 
@@ -225,7 +256,7 @@ impl<R: Read> Members<R> {
     fn old_gnu_map(&mut self, header: &Header) -> Result<sparse::Map> {
         let gnu =
             header.as_gnu().ok_or_else(|| Error::invalid("sparse file", "", "its header is not GNU's"))?;
-        let mut map = sparse::Map::new(gnu.real_size().map_err(damaged)?);
+        let mut map = sparse::Map::new(gnu.real_size().map_err(damaged)?)?;
         let mut add = |pieces: &[tar::GnuSparseHeader]| -> Result<()> {
             for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
                 map.push(piece.offset().map_err(damaged)?, piece.length().map_err(damaged)?)?;
@@ -247,7 +278,7 @@ impl<R: Read> Members<R> {
     ///
     /// Returns the map and how many bytes it took.
     fn map_before_data(&mut self, real_size: u64) -> Result<(sparse::Map, u64)> {
-        let mut map = sparse::Map::new(real_size);
+        let mut map = sparse::Map::new(real_size)?;
         let mut numbers = Vec::new();
         let (mut digits, mut used, mut expected) = (Vec::new(), 0, None);
         while expected != Some(numbers.len()) {
@@ -310,8 +341,40 @@ fn kind(header: &Header, name: &[u8], link: Vec<u8>) -> Result<Kind, String> {
 }
 
 fn header_time(header: &Header) -> Result<Time> {
-    let seconds = header.mtime().map_err(damaged)?.cast_signed();
+    let seconds = number(&header.as_old().mtime, header.mtime())?.cast_signed();
     Ok(Time { seconds, nanoseconds: 0 })
+}
+
+/// Adds the member's name to an error that does not have it.
+fn naming(error: Error, name: &[u8]) -> Error {
+    match error {
+        Error::Invalid { kind, input, problem } if kind != ENTRY && !name.is_empty() => {
+            let about = if input.is_empty() { kind.to_owned() } else { format!("{kind} {input:?}") };
+            Error::invalid(ENTRY, shown(name), format!("{about}: {problem}"))
+        }
+        error => error,
+    }
+}
+
+/// Tells whether a header only says something about the member that follows, or about all of them.
+fn is_extended(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink | EntryType::XGlobalHeader
+    )
+}
+
+/// How many bytes fill the last block of content; the size may be any number that a header can hold.
+fn padding_of(size: u64) -> u64 {
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
+}
+
+/// Some writers leave fields blank that they have nothing to say in: that is 0.
+fn number<T: Default>(field: &[u8], parsed: std::io::Result<T>) -> Result<T> {
+    match parsed {
+        Err(_) if field.iter().all(|byte| matches!(byte, 0 | b' ')) => Ok(T::default()),
+        parsed => parsed.map_err(damaged),
+    }
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 #[cfg(test)]
 use std::path::Path;
 
-use super::entry::{Entry, EntryPath, Kind};
+use super::entry::{ENTRY, Entry, EntryPath, Kind};
 use super::recipe::{Override, Writer};
 use super::sparse::Piece;
 use super::stream::Members;
@@ -37,8 +37,10 @@ pub(crate) struct TreeSize {
 
 impl TreeSize {
     pub(super) fn add(&mut self, content: u64, disk: u64) {
-        self.content += content;
-        self.disk += disk.next_multiple_of(DISK_BLOCK_BYTES);
+        // A sparse file may claim any size: the sum is for people, and must only not overflow.
+        self.content = self.content.saturating_add(content);
+        let blocks = disk.div_ceil(DISK_BLOCK_BYTES);
+        self.disk = self.disk.saturating_add(blocks.saturating_mul(DISK_BLOCK_BYTES));
         self.inodes += 1;
     }
 }
@@ -82,6 +84,7 @@ impl Store {
         unpacking.run()?;
         let Unpacking { members, tree, overrides, size, .. } = unpacking;
         let (_, found, tar_size) = members.finish()?.into_inner().finish();
+        fault::point("recipe written");
         if found != diff_id {
             return Err(Error::corrupt(
                 format!("layer {diff_id}"),
@@ -124,20 +127,27 @@ impl<R: Read> Unpacking<R> {
     fn run(&mut self) -> Result<()> {
         self.size.add(0, DISK_BLOCK_BYTES);
         while let Some(entry) = self.members.next()? {
-            self.entry(&entry)?;
+            self.entry(entry)?;
+            fault::point("member unpacked");
         }
         self.tree.settle_times()
     }
 
-    fn entry(&mut self, entry: &Entry) -> Result<()> {
+    fn entry(&mut self, mut entry: Entry) -> Result<()> {
+        if whiteout::is_ignored(entry.path.as_bytes()) {
+            return Ok(());
+        }
+        entry.path = self.tree.locate(&entry.path)?;
+        if let Kind::Hardlink(target) = &mut entry.kind {
+            *target = self.tree.locate_target(&entry.path, target)?;
+        }
         let (directory, name) = entry.path.split();
         match whiteout::meaning(name) {
             Meaning::Plain => {}
-            Meaning::Ignored => return Ok(()),
             Meaning::Opaque => return self.tree.make_opaque(&directory),
             Meaning::Removed(b"" | b"." | b"..") => {
                 return Err(Error::invalid(
-                    "archive entry",
+                    ENTRY,
                     entry.path.display(),
                     "it removes nothing that has a name",
                 ));
@@ -146,10 +156,10 @@ impl<R: Read> Unpacking<R> {
         }
         if entry.kind == Kind::Directory {
             self.size.add(0, DISK_BLOCK_BYTES);
-            return self.tree.directory(entry);
+            return self.tree.directory(&entry);
         }
         if entry.path.is_root() {
-            return Err(Error::invalid("archive entry", ".", "the root of a layer must be a directory"));
+            return Err(Error::invalid(ENTRY, ".", "the root of a layer must be a directory"));
         }
         // Linking a file to itself must not begin with moving it away.
         if matches!(&entry.kind, Kind::Hardlink(target) if *target == entry.path) {
@@ -160,11 +170,11 @@ impl<R: Read> Unpacking<R> {
             self.overrides.push(Override::new(&entry.path, before, number));
         }
         match &entry.kind {
-            Kind::File => self.file(entry),
+            Kind::File => self.file(&entry),
             Kind::Hardlink(target) => self.tree.hardlink(&entry.path, target),
             _ => {
                 self.size.add(0, 0);
-                self.tree.special(entry)
+                self.tree.special(&entry)
             }
         }
     }

@@ -8,6 +8,8 @@ use rustix::fs::{FileType, Mode, XattrFlags, makedev, mknodat};
 pub(super) const PREFIX: &[u8] = b".wh.";
 /// In a tar, says that nothing of the lower layers shows in this directory.
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What else starts so is AUFS's own.
+const METADATA: &[u8] = b".wh..wh.";
 /// In a tree, says the same, with the value `y`.
 pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
@@ -20,8 +22,6 @@ pub(super) enum Meaning<'a> {
     Removed(&'a [u8]),
     /// The lower layers' content of the directory is gone.
     Opaque,
-    /// Metadata of AUFS, which means nothing here.
-    Ignored,
 }
 
 /// Reads a member's name.
@@ -29,9 +29,14 @@ pub(super) fn meaning(name: &[u8]) -> Meaning<'_> {
     match name.strip_prefix(PREFIX) {
         None => Meaning::Plain,
         Some(_) if name == OPAQUE => Meaning::Opaque,
-        Some(rest) if rest.starts_with(PREFIX) => Meaning::Ignored,
         Some(removed) => Meaning::Removed(removed),
     }
+}
+
+/// Tells whether a member is metadata of AUFS, which means nothing here: `.wh..wh.plnk/1.2` and the like.
+pub(super) fn is_ignored(path: &[u8]) -> bool {
+    let is_metadata = |name: &[u8]| name.starts_with(METADATA) && name != OPAQUE;
+    path.split(|&byte| byte == b'/').any(is_metadata)
 }
 
 /// Tells whether a file of a tree is overlayfs's whiteout.
@@ -70,10 +75,24 @@ mod tests {
             (b".wh", Meaning::Plain),
             (b".wh.a", Meaning::Removed(b"a")),
             (b".wh..wh..opq", Meaning::Opaque),
-            (b".wh..wh.plnk", Meaning::Ignored),
             (b".wh.", Meaning::Removed(b"")),
         ] {
             assert_eq!(meaning(name), expected);
+        }
+    }
+
+    #[test]
+    fn what_aufs_left_is_ignored() {
+        for (path, expected) in [
+            (&b"a/.wh..wh.plnk"[..], true),
+            (b".wh..wh.plnk/12.3", true),
+            (b".wh..wh.orph/a/b", true),
+            (b"a/.wh..wh..opq", false),
+            (b"a/.wh..wh", false),
+            (b"a/.wh.b/c", false),
+            (b"a/b", false),
+        ] {
+            assert_eq!(is_ignored(path), expected, "{}", String::from_utf8_lossy(path));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::recipe::Places;
 use crate::Store;
-use crate::disk::remove;
+use crate::disk::{fault, remove};
 use crate::error::{IoContext, Result};
 
 /// A directory for a layer that is not committed yet; removed with everything in it unless it is committed.
@@ -22,9 +22,11 @@ impl Store {
         let layer = self.paths.temporary();
         let workspace = Workspace { places: Some(Places { layer }) };
         std::fs::create_dir(workspace.path()).at("create", workspace.path())?;
+        fault::point("workspace made");
         let tree = workspace.tree();
         std::fs::create_dir(&tree).at("create", &tree)?;
         rustix::fs::chmod(&tree, rustix::fs::Mode::from_raw_mode(0o755)).at("change mode of", &tree)?;
+        fault::point("tree made");
         Ok(workspace)
     }
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::schema;
+use crate::disk::fault;
 use crate::error::{DatabaseContext, Error, Result};
 
 /// The migrations, in order; the first makes an empty database version 1.
@@ -28,7 +29,9 @@ pub(super) fn run(connection: &mut Connection) -> Result<()> {
             connection.transaction_with_behavior(TransactionBehavior::Immediate).doing("migrate")?;
         transaction.execute_batch(migration).doing("migrate")?;
         transaction.pragma_update(None, "user_version", number).doing("migrate")?;
+        fault::point("before migration");
         transaction.commit().doing("migrate")?;
+        fault::point("after migration");
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Uid, getegid, geteuid};
 
 use super::{Kind, Labels};
 use crate::error::{IoContext, Result};
@@ -62,9 +62,13 @@ fn overlay(upper: Option<&Path>, lower: &[PathBuf], labels: &Labels) -> Mount {
 }
 
 /// Gives the new upper directory the owner and mode of the root below it, and the owner that a user namespace makes
-/// of that one: overlayfs shows the upper directory as the root.
+/// of that one: overlayfs shows the upper directory as the root. Where nothing is
+/// below, it is root's (or the user's who runs the store without being root, which can make no other).
 pub(super) fn prepare_upper(upper: &Path, below: Option<&Path>, labels: &Labels) -> Result<()> {
     let (mut uid, mut gid, mut mode) = (0, 0, 0o755);
+    if !geteuid().is_root() {
+        (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    }
     if let Some(below) = below {
         let stat = rustix::fs::stat(below).at("inspect", below)?;
         (uid, gid, mode) = (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777);

@@ -3,11 +3,12 @@
 //! Kept in memory only: a chain is valid without being registered, and whoever names it registers it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Info, Kind, LABEL_REF, Labels, Usage, row};
 use crate::Store;
+use crate::chains;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layer::record::by_id;
@@ -30,17 +31,41 @@ impl Registered {
     }
 }
 
-/// Directories that wait for their removal.
+/// Directories on their way out.
 #[derive(Debug, Default)]
-pub(crate) struct Discarded(Mutex<Vec<PathBuf>>);
+pub(crate) struct Discarded(Mutex<Leaving>);
+
+#[derive(Debug, Default)]
+struct Leaving {
+    /// They have lost their records, or are about to, and lie where they lay.
+    announced: BTreeSet<PathBuf>,
+    /// They have been moved into `t/` and wait for their removal.
+    moved: Vec<PathBuf>,
+}
 
 impl Discarded {
-    pub(super) fn add(&self, path: PathBuf) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(path);
+    fn lock(&self) -> MutexGuard<'_, Leaving> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that a directory loses its record in this transaction: until it is moved, that it lies there is no finding.
+    pub(crate) fn announce(&self, path: PathBuf) {
+        self.lock().announced.insert(path);
+    }
+
+    pub(crate) fn is_announced(&self, path: &Path) -> bool {
+        self.lock().announced.contains(path)
+    }
+
+    /// Notes where an announced directory is now; `None` if it was not there, or could not be moved.
+    pub(super) fn moved(&self, from: &Path, to: Option<PathBuf>) {
+        let mut leaving = self.lock();
+        leaving.announced.remove(from);
+        leaving.moved.extend(to);
     }
 
     pub(super) fn take(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.lock().moved)
     }
 }
 
@@ -56,8 +81,14 @@ impl Store {
             tracing::error!(%chain, "a layer's tree is missing; run `shimctl verify`");
             return Ok(false);
         }
-        self.registered.lock().entry(chain).or_insert_with(|| default_labels(&chain));
-        Ok(true)
+        // With the database locked, so that no collection is between its mark and its sweep.
+        self.meta.read("register chain", |connection| {
+            let is_there = chains::exists(connection, &chain)?;
+            if is_there {
+                self.registered.lock().entry(chain).or_insert_with(|| default_labels(&chain));
+            }
+            Ok(is_there)
+        })
     }
 
     /// Says which chains containerd has: after a restart of either side it is asked.

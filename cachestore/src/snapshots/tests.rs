@@ -181,3 +181,54 @@ fn a_writable_layer_grows() {
     assert_eq!(after.inodes, before.inodes + 1);
     assert!(after.size_bytes >= before.size_bytes + 100_000);
 }
+
+#[test]
+fn what_is_on_its_way_out_is_no_finding() {
+    let (_directory, store) = store();
+    let directory = store.paths.snapshot(7);
+    std::fs::create_dir(&directory).unwrap();
+    store.discarded.announce(directory.clone());
+    assert_eq!(findings(&store), Vec::<String>::new());
+    store.discard(&directory).unwrap();
+    std::fs::create_dir(&directory).unwrap();
+    assert_eq!(findings(&store).len(), 1, "it is announced no more");
+    store.cleanup().unwrap();
+    assert_eq!(std::fs::read_dir(store.paths.temporaries()).unwrap().count(), 0);
+    // What is gone already needs no move.
+    store.discard(&store.paths.snapshot(8)).unwrap();
+}
+
+#[test]
+fn a_check_does_not_mind_what_happens_meanwhile() {
+    let (_directory, store) = store();
+    let (_, chain) = image(&store, &["a", "b"]);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..40 {
+                active(&store, "box", &chain.to_string()).unwrap();
+                store.remove_snapshot("box").unwrap();
+                let lease = store.lease();
+                let workspace = store.workspace().unwrap();
+                std::fs::File::create(workspace.tree().join(format!("{round}"))).unwrap();
+                let step = Step { key: "k", description: "", if_keyed: IfKeyed::Replace, below: &[] };
+                store.commit_built(workspace, &step, &lease).unwrap();
+                drop(lease);
+                expire_leases(&store);
+                store.collect(CachePolicy::DROP_ALL, Mode::Remove).unwrap();
+            }
+            is_done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !is_done.load(std::sync::atomic::Ordering::SeqCst) {
+            assert_eq!(findings(&store), Vec::<String>::new());
+        }
+    });
+}
+
+fn expire_leases(store: &Store) {
+    let expire = |transaction: &rusqlite::Transaction<'_>| {
+        transaction.execute("UPDATE leases SET expires_at = 0", []).unwrap();
+        Ok(())
+    };
+    store.meta.write("expire leases", expire).unwrap();
+}

@@ -15,7 +15,7 @@ pub struct Usage {
     pub inodes: u64,
 }
 
-/// Adds up a tree that may be changing: what disappears meanwhile is not counted.
+/// Adds up a tree that may be changing: what disappears meanwhile is not counted, nor what lies deeper than paths reach.
 pub(super) fn of_tree(root: &Path) -> Result<Usage> {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
@@ -29,7 +29,7 @@ pub(super) fn of_tree(root: &Path) -> Result<Usage> {
                     usage.inodes += 1;
                     entries
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && directory != root => continue,
+                Err(error) if is_out_of_reach(&error) && directory != root => continue,
                 Err(error) => return Err(Error::io("read", directory, error)),
             };
         for entry in entries {
@@ -41,10 +41,16 @@ pub(super) fn of_tree(root: &Path) -> Result<Usage> {
                     usage.size_bytes += metadata.blocks() * 512;
                     usage.inodes += 1;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if is_out_of_reach(&error) => {}
                 Err(error) => return Err(Error::io("inspect", entry.path(), error)),
             }
         }
     }
     Ok(usage)
+}
+
+/// A container must not be able to spoil the sum by removing a file, or by making one that no path can name.
+fn is_out_of_reach(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NAMETOOLONG.raw_os_error())
 }

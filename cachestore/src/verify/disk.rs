@@ -1,6 +1,7 @@
 //! Records against directories: I1, I7, I8.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -9,7 +10,7 @@ use super::Report;
 use crate::Store;
 use crate::disk::paths::from_base36;
 use crate::error::{DatabaseContext, IoContext, Result};
-use crate::snapshots::rows;
+use crate::snapshots::{Kind, rows};
 
 impl Store {
     pub(super) fn verify_disk(&self, connection: &Connection, report: &mut Report<'_>) -> Result<()> {
@@ -33,24 +34,33 @@ impl Store {
         }
         let snapshots = rows(connection).doing("read snapshots")?;
         for row in &snapshots {
-            if !self.paths.snapshot(row.id).join("u").is_dir() {
-                report.add("I7", format!("snapshot {}", row.info.name), "its directory is missing");
+            let directory = self.paths.snapshot(row.id);
+            let subject = format!("snapshot {}", row.info.name);
+            if !directory.join("u").is_dir() {
+                report.add("I7", subject, "its directory is missing");
+            } else if row.info.kind == Kind::Active && !directory.join("w").is_dir() {
+                report.add("I7", subject, "its work directory is missing");
             }
         }
         let layers = layers.into_iter().map(|(id, _)| id).collect();
-        report_unrecorded(&self.paths.layers(), &layers, report)?;
+        self.report_unrecorded(&self.paths.layers(), &layers, report)?;
         let snapshots = snapshots.into_iter().map(|row| row.id).collect();
-        report_unrecorded(&self.paths.snapshots(), &snapshots, report)
+        self.report_unrecorded(&self.paths.snapshots(), &snapshots, report)
     }
-}
 
-fn report_unrecorded(directory: &Path, recorded: &BTreeSet<i64>, report: &mut Report<'_>) -> Result<()> {
-    for entry in std::fs::read_dir(directory).at("read", directory)? {
-        let entry = entry.at("read", directory)?;
-        let id = entry.file_name().to_str().and_then(from_base36);
-        if !id.is_some_and(|id| recorded.contains(&id)) {
-            report.add("I8", entry.path().display(), "it has no record");
+    fn report_unrecorded(
+        &self,
+        directory: &Path,
+        recorded: &BTreeSet<i64>,
+        report: &mut Report<'_>,
+    ) -> Result<()> {
+        for entry in std::fs::read_dir(directory).at("read", directory)? {
+            let path = entry.at("read", directory)?.path();
+            let id = path.file_name().and_then(OsStr::to_str).and_then(from_base36);
+            if !id.is_some_and(|id| recorded.contains(&id)) && !self.discarded.is_announced(&path) {
+                report.add("I8", path.display(), "it has no record");
+            }
         }
+        Ok(())
     }
-    Ok(())
 }

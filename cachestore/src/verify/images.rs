@@ -72,8 +72,13 @@ fn check_names(connection: &Connection, report: &mut Report<'_>) -> rusqlite::Re
                 report.add("I6", &subject, format!("it points to {image}, which is not recorded"));
             }
             match name.parse::<Reference>() {
-                Ok(reference) if reference.to_string() == name => {}
-                Ok(reference) => report.add("I6", &subject, format!("its normal form is {reference}")),
+                Ok(reference) if reference.to_string() != name => {
+                    report.add("I6", &subject, format!("its normal form is {reference}"));
+                }
+                Ok(reference) if reference.digest().is_some() != (table == "repo_digests") => {
+                    report.add("I6", &subject, "it is recorded as what it is not");
+                }
+                Ok(_) => {}
                 Err(error) => report.add("I6", &subject, error),
             }
         }

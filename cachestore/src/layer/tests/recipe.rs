@@ -8,6 +8,7 @@ use super::archive::{Tar, current_gid, current_uid};
 use crate::digest::Digest;
 use crate::oci::manifest::Compression;
 use crate::testing::store;
+use crate::verify::Depth;
 
 /// Unpacks a tar, commits it, and returns the tar that the store writes and the store's idea of a file in it.
 fn round_trip(tar: &[u8], file: &str) -> (Vec<u8>, Option<Vec<u8>>) {
@@ -18,6 +19,9 @@ fn round_trip(tar: &[u8], file: &str) -> (Vec<u8>, Option<Vec<u8>>) {
     let mut written = Vec::new();
     store.write_tar(&layer, &mut written).unwrap();
     let content = std::fs::read(store.layer_tree(layer.id).join(file)).ok();
+    let mut findings = Vec::new();
+    store.verify(Depth::Content, &mut |finding| findings.push(finding)).unwrap();
+    assert_eq!(findings, [], "the tree of {file}");
     (written, content)
 }
 

@@ -29,7 +29,7 @@ fn make_tree(root: &Path) {
     fs::create_dir(&directory).unwrap();
     write(&directory.join("passwd"), b"root:x:0:0::/:/bin/sh\n", 0o644);
     write(&directory.join("set-id"), b"#!", 0o6755);
-    write(&directory.join("empty"), b"", 0o000);
+    write(&directory.join("empty"), b"", 0o400);
     fs::hard_link(directory.join("passwd"), root.join("link-to-passwd")).unwrap();
     symlink("../etc/passwd", directory.join("symlink")).unwrap();
     symlink("x".repeat(300), directory.join("long-symlink")).unwrap();
