@@ -109,8 +109,7 @@ impl Daemon {
             &arguments.run.join("build"),
             below(&arguments.cgroup, "build"),
         )?;
-        let contexts = arguments.store.join("c");
-        let builder = Arc::new(Builder::new(Arc::clone(&store), contexts, config.build.parallel));
+        let builder = Arc::new(Builder::new(Arc::clone(&store), store.contexts_dir(), config.build.parallel));
         let builds = BuildService::new(builder, world, Arc::clone(&images));
         let cache = CachePolicy { keep_used_within: config.cache.keep_unused, keep_bytes: config.cache.keep };
         Ok(Self { store, containerd, registrar, images, builds, pause, bell, cache })

@@ -11,11 +11,12 @@ use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::events_client::EventsClient;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
+use containerd_client::services::v1::snapshots::StatSnapshotRequest;
 use containerd_client::services::v1::snapshots::snapshots_client::SnapshotsClient;
 use containerd_client::services::v1::version_client::VersionClient;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 /// The namespace that containerd's CRI uses.
 pub(crate) const NAMESPACE: &str = "k8s.io";
@@ -55,7 +56,7 @@ impl Containerd {
     /// What containerd itself has answered stays as it is.
     pub(crate) fn explain(&self, status: Status) -> Status {
         match std::error::Error::source(&status) {
-            Some(error) if status.code() == tonic::Code::Unavailable => self.unreachable(error),
+            Some(error) if status.code() == Code::Unavailable => self.unreachable(error),
             _ => status,
         }
     }
@@ -69,6 +70,16 @@ impl Containerd {
     pub(crate) async fn version(&self) -> Result<String, Status> {
         let answer = VersionClient::new(self.channel()).version(()).await?;
         Ok(answer.into_inner().version)
+    }
+
+    /// Tells whether containerd has a snapshot of ours.
+    async fn has_snapshot(&self, name: &str) -> Result<bool, Status> {
+        let stat = StatSnapshotRequest { snapshotter: SNAPSHOTTER.to_owned(), key: name.to_owned() };
+        match self.snapshots().stat(request(stat, None)).await {
+            Ok(_) => Ok(true),
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
     }
 
     fn snapshots(&self) -> SnapshotsClient<Channel> {

@@ -26,6 +26,8 @@ use crate::blocking;
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a lease of a registration that broke off keeps containerd from collecting its parts.
 const LEASE_TIME: Duration = Duration::from_secs(600);
+/// How often containerd's collection may come between the registration of chains and their lease.
+const CHAIN_ATTEMPTS: usize = 3;
 /// How long containerd's CRI may take to notice a new record. Usual are a few milliseconds.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(10);
 const VISIBLE_POLL: Duration = Duration::from_millis(1);
@@ -187,25 +189,53 @@ impl Registrar {
         self.containerd.leases().create(create()).await.map(drop)
     }
 
+    /// Registers the chains that containerd does not have, and holds the uppermost by the lease, which holds those below.
     async fn register_chains(&self, image: &Image, lease: &str) -> Result<(), Status> {
-        let mut parent = String::new();
-        for chain in chain::ids(&image.diff_ids) {
-            self.register_chain(&chain, &parent, lease).await?;
-            let resource = Resource { id: chain.to_string(), r#type: format!("snapshots/{SNAPSHOTTER}") };
-            let add = AddResourceRequest { id: lease.to_owned(), resource: Some(resource) };
-            self.containerd.leases().add_resource(request(add, None)).await?;
-            parent = chain.to_string();
+        let chains: Vec<String> = chain::ids(&image.diff_ids).iter().map(ToString::to_string).collect();
+        let Some(top) = chains.last() else { return Ok(()) };
+        for _ in 0..CHAIN_ATTEMPTS {
+            if self.try_register_chains(&chains, lease).await? {
+                let resource = Resource { id: top.clone(), r#type: format!("snapshots/{SNAPSHOTTER}") };
+                let add = AddResourceRequest { id: lease.to_owned(), resource: Some(resource) };
+                self.containerd.leases().add_resource(request(add, None)).await?;
+                if self.containerd.has_snapshot(top).await? {
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
+        Err(Status::aborted(format!(
+            "containerd collects chain {top} again and again while it is registered"
+        )))
     }
 
-    async fn register_chain(&self, chain: &Digest, parent: &str, lease: &str) -> Result<(), Status> {
+    /// Registers chains from the bottom up; tells whether none was collected meanwhile.
+    async fn try_register_chains(&self, chains: &[String], lease: &str) -> Result<bool, Status> {
+        // What containerd has, it has with all below: the first missing one is found by halving.
+        let (mut known, mut missing) = (0, chains.len());
+        while known < missing {
+            let middle = usize::midpoint(known, missing);
+            match self.containerd.has_snapshot(&chains[middle]).await? {
+                true => known = middle + 1,
+                false => missing = middle,
+            }
+        }
+        for number in known..chains.len() {
+            let parent = number.checked_sub(1).map_or("", |below| &chains[below]);
+            match self.register_chain(&chains[number], parent, lease).await {
+                Err(status) if status.code() == Code::NotFound => return Ok(false),
+                result => result?,
+            }
+        }
+        Ok(true)
+    }
+
+    async fn register_chain(&self, chain: &str, parent: &str, lease: &str) -> Result<(), Status> {
         let key = format!("extract-{}-{chain}", std::process::id());
         let prepare = PrepareSnapshotRequest {
             snapshotter: SNAPSHOTTER.to_owned(),
             key: key.clone(),
             parent: parent.to_owned(),
-            labels: HashMap::from([(LABEL_REF.to_owned(), chain.to_string())]),
+            labels: HashMap::from([(LABEL_REF.to_owned(), chain.to_owned())]),
         };
         match self.containerd.snapshots().prepare(request(prepare, Some(lease))).await {
             Err(status) if status.code() == Code::AlreadyExists => Ok(()),

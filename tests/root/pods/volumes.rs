@@ -1,12 +1,15 @@
 //! What newer containerds do with images besides running them: image volumes, and pods with users of their own.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::containerd::Engine;
-use tests::files;
+use tests::{eventually, files};
 
 use super::World;
 
+const SOON: Duration = Duration::from_secs(60);
 const DOCKERFILE: &str = "FROM scratch\nCOPY --chown=7:8 said /deep/said\n";
 
 fn world() -> Result<World> {
@@ -31,7 +34,8 @@ fn a_local_build_is_a_volume() -> Result<()> {
     let write = world.crictl.command(&["exec", &container, "touch", "/data/deep/said"]).output()?;
     ensure!(!write.status.success(), "the volume can be written: {write}");
     pod.remove()?;
-    world.instance.shimctl(&["rmi", "volume"])?.run()?;
+    // containerd unmounts it when it next collects.
+    eventually(SOON, "the volume to be free", || world.instance.shimctl(&["rmi", "volume"])?.run())?;
     world.instance.shimctl(&["verify"])?.run()?;
     Ok(())
 }
