@@ -58,7 +58,7 @@ fn a_local_build_runs_with_each() -> Result<()> {
 
 #[test]
 fn the_registry_wins_where_it_is_told_to() -> Result<()> {
-    let mut world = World::new(&Engine::debian()?)?;
+    let mut world = World::new(&Engine::one_seven()?)?;
     build(&world)?;
     world.registry.kill()?;
     let policy = "[images]\npull = \"local\"\n[[images.names]]\npattern = \"docker.io/library/hel*\"\npull = \"registry\"\n";
