@@ -98,8 +98,10 @@ impl Graph {
             let source = self.copy_source(file, from, number, instruction.location);
             copies.insert(index, source.map_err(|error| error.at(instruction.location))?);
         }
-        let shown_name = match (&stage.from.name, file.stages.len()) {
-            (_, 1) => String::new(),
+        // As in BuildKit, an image that is copied from counts as a stage.
+        let is_alone = file.stages.len() == 1 && copies.is_empty();
+        let shown_name = match (&stage.from.name, is_alone) {
+            (_, true) => String::new(),
             (Some(name), _) => name.clone(),
             (None, _) => format!("stage-{number}"),
         };
@@ -261,6 +263,19 @@ mod tests {
         let graph = graph("FROM a AS x\nFROM b AS x\nFROM x\nCOPY --from=X / /\n", None).unwrap();
         assert_eq!(graph.stages[2].base, Source::Stage(1));
         assert_eq!(graph.stages[2].copies[&0], Source::Stage(1));
+    }
+
+    #[test]
+    fn steps_are_shown_with_their_stage_unless_it_is_alone() {
+        for (text, expected) in [
+            ("FROM a AS only\nRUN x\n", ""),
+            ("FROM a\nCOPY x /\n", ""),
+            ("FROM a\nCOPY --from=b x /\n", "stage-0"),
+            ("FROM a AS only\nCOPY --from=b x /\n", "only"),
+            ("FROM a\nFROM b\n", "stage-0"),
+        ] {
+            assert_eq!(graph(text, None).unwrap().stages[0].shown_name, expected, "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use cachestore::digest::Digester;
 use crate::plan::{Chmod, CopyStep, MkdirStep, RunStep};
 
 /// Changes whenever steps come to do something else.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Hashes fields so that no two lists of fields give the same bytes.
 pub(crate) trait Fields {

@@ -191,11 +191,9 @@ impl State {
         self.image.config.env = configured.pairs();
     }
 
-    fn working_dir(&self) -> &str {
-        match self.image.config.working_dir.as_str() {
-            "" => "/",
-            directory => directory,
-        }
+    /// Returns the working directory, absolute and clean, whatever the base image or a `WORKDIR` wrote.
+    fn working_dir(&self) -> String {
+        path::clean(&self.image.config.working_dir)
     }
 
     fn shell(&self) -> Vec<String> {
@@ -327,7 +325,7 @@ impl StagePlanner<'_> {
         let step = RunStep {
             env: self.state.env.pairs(),
             proxies: args::proxies(self.planner.build_args),
-            cwd: self.state.working_dir().to_owned(),
+            cwd: self.state.working_dir(),
             user: self.state.image.config.user.clone(),
             args,
         };
@@ -342,11 +340,12 @@ impl StagePlanner<'_> {
         if wanted.is_empty() {
             return Err(BuildError::invalid("WORKDIR is empty after its variables were replaced"));
         }
-        let directory = path::normalise(self.state.working_dir(), &wanted);
+        let directory = path::workdir(&self.state.working_dir(), &wanted);
         self.state.image.config.working_dir.clone_from(&directory);
         let makes_layer = directory != "/";
         if makes_layer {
-            let step = MkdirStep { path: directory.clone(), user: self.state.image.config.user.clone() };
+            let step =
+                MkdirStep { path: path::clean(&directory), user: self.state.image.config.user.clone() };
             self.push(instruction, StepKind::Mkdir(step));
         }
         self.state.commit(format!("WORKDIR {directory}"), makes_layer);

@@ -110,26 +110,37 @@ fn group_id(root: &Root, group: &str) -> Result<u32> {
     by_name.or_else(|| group.parse().ok()).ok_or_else(|| unknown("group", group))
 }
 
-/// Looks up the owner of files (`--chown`): a number alone is user and group, a name alone brings its group.
-pub(crate) fn file_owner(root: &Root, text: &str) -> Result<(u32, u32)> {
+/// The owner of files, and what of it could not be found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FileOwner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// What its user should be told.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Looks up the owner of files (`--chown`, `WORKDIR`): a number alone is user and group, a name alone brings its group.
+/// As in BuildKit, a user that nobody knows is root, and a group that nobody knows leaves the user's.
+pub(crate) fn file_owner(root: &Root, text: &str) -> Result<FileOwner> {
     let (user, group) = text.split_once(':').map_or((text, ""), |(user, group)| (user, group));
-    let (uid, own_group) = match user.parse::<u32>() {
-        Ok(uid) => (uid, uid),
-        Err(_) if user.is_empty() => (0, 0),
-        Err(_) => {
-            let known = users(root)?;
-            let found = known.iter().find(|known| known.name == user).ok_or_else(|| unknown("user", user))?;
-            (found.uid, found.gid)
-        }
-    };
-    let gid = match group {
-        "" => own_group,
-        group => match group.parse::<u32>() {
-            Ok(gid) => gid,
-            Err(_) => group_id(root, group)?,
+    let mut owner = FileOwner::default();
+    match root_or(user, |user| user.parse().ok()) {
+        Some(uid) => (owner.uid, owner.gid) = (uid, uid),
+        None if user.is_empty() => {}
+        None => match users(root)?.iter().find(|known| known.name == user) {
+            Some(found) => (owner.uid, owner.gid) = (found.uid, found.gid),
+            None => owner.unknown.push(format!("{}; 0 is used", unknown("user", user))),
         },
-    };
-    Ok((uid, gid))
+    }
+    match root_or(group, |group| group.parse().ok()) {
+        Some(gid) => owner.gid = gid,
+        None if group.is_empty() => {}
+        None => match groups(root)?.iter().find(|known| known.name == group) {
+            Some(found) => owner.gid = found.gid,
+            None => owner.unknown.push(format!("{}; {} is used", unknown("group", group), owner.gid)),
+        },
+    }
+    Ok(owner)
 }
 
 #[cfg(test)]
@@ -185,11 +196,21 @@ mod tests {
             ("ann:wheel", (1000, 10)),
             ("7:users", (7, 100)),
             (":wheel", (0, 10)),
+            ("", (0, 0)),
         ] {
-            assert_eq!(file_owner(&root, text).unwrap(), owner, "{text}");
+            let expected = FileOwner { uid: owner.0, gid: owner.1, unknown: Vec::new() };
+            assert_eq!(file_owner(&root, text).unwrap(), expected, "{text}");
         }
-        assert!(file_owner(&root, "eve").is_err());
-        assert!(file_owner(&root, "ann:nogroup").is_err());
+        for (text, owner, named) in [
+            ("eve", (0, 0), "user eve"),
+            ("eve:users", (0, 100), "user eve"),
+            ("ann:nogroup", (1000, 100), "group nogroup"),
+            ("5:nogroup", (5, 5), "group nogroup"),
+        ] {
+            let found = file_owner(&root, text).unwrap();
+            assert_eq!((found.uid, found.gid), owner, "{text}");
+            assert!(found.unknown.len() == 1 && found.unknown[0].contains(named), "{found:?}");
+        }
     }
 
     #[test]
@@ -199,5 +220,6 @@ mod tests {
         assert_eq!(process_user(&root, "12").unwrap().uid, 12);
         assert_eq!(process_user(&root, "").unwrap(), UserIds::default());
         assert!(process_user(&root, "ann").is_err());
+        assert_eq!(file_owner(&root, "root:root").unwrap(), FileOwner::default());
     }
 }

@@ -84,7 +84,7 @@ impl StagePlanner<'_> {
 
     fn destination(&self, text: &str) -> Destination {
         let text = if matches!(text, "" | ".") { "./" } else { text };
-        let full = path::normalise(self.state.working_dir(), text);
+        let full = path::normalise(&self.state.working_dir(), text);
         Destination { is_directory: full.ends_with('/') || full.ends_with("/."), path: path::clean(&full) }
     }
 }

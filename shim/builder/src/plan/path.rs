@@ -1,7 +1,6 @@
 //! Paths of a Dockerfile: absolute, clean, and with the trailing slash that says "a directory".
 
-/// Returns a path as it is meant in a working directory. A trailing `/` or `/.` stays: it is of meaning for `COPY`, and
-/// it is what BuildKit writes into configurations.
+/// Returns a path as it is meant in a working directory. A trailing `/` or `/.` stays: it is of meaning for `COPY`.
 pub(super) fn normalise(directory: &str, path: &str) -> String {
     let joined = if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
     let mut clean = clean(&joined);
@@ -14,6 +13,11 @@ pub(super) fn normalise(directory: &str, path: &str) -> String {
         clean.push('.');
     }
     clean
+}
+
+/// Returns the directory that a `WORKDIR` sets, as BuildKit writes it: one that is absolute as it stands, another clean.
+pub(super) fn workdir(directory: &str, wanted: &str) -> String {
+    if wanted.starts_with('/') { wanted.to_owned() } else { clean(&format!("{directory}/{wanted}")) }
 }
 
 /// Returns an absolute path without `.`, `..`, and empty components; `..` does not lead above the root.
@@ -48,6 +52,19 @@ mod tests {
             ("/", "/.", "/."),
         ] {
             assert_eq!(normalise(directory, path), expected, "{directory} {path}");
+        }
+    }
+
+    #[test]
+    fn working_directories_are_written_as_buildkit_writes_them() {
+        for (directory, path, expected) in [
+            ("/w", "/a//b/../c/", "/a//b/../c/"),
+            ("/w", "/./", "/./"),
+            ("/a//b/../c/", "x/.", "/a/c/x"),
+            ("/w/", "sub/", "/w/sub"),
+            ("/w", "..", "/"),
+        ] {
+            assert_eq!(workdir(directory, path), expected, "{directory} {path}");
         }
     }
 }

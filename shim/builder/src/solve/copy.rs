@@ -1,5 +1,6 @@
 //! The sources of a `COPY`: their digests, which decide whether it was done before, and if not, what to copy.
 
+use cachestore::layer::Workspace;
 use cachestore::{Digest, Store};
 
 use super::{Solver, Stacked};
@@ -31,6 +32,8 @@ pub(super) struct Selected {
 pub(super) struct SourceRoot {
     root: Root,
     mounted: Option<Box<dyn Mounted>>,
+    /// Stands in for a source without files; removed with the value.
+    _nothing: Option<Workspace>,
 }
 
 impl SourceRoot {
@@ -91,7 +94,7 @@ impl Solver<'_> {
             digests.push(digest(selection, |selection, entry| self.context.digest_of(selection, entry))?);
             self.context.note_scanned(selection);
         }
-        let root = SourceRoot { root: self.context.root().clone(), mounted: None };
+        let root = SourceRoot { root: self.context.root().clone(), mounted: None, _nothing: None };
         let selections = selections.into_iter().flatten().collect();
         Ok(Sources { digests, selected: Some(Selected { root, selections }) })
     }
@@ -131,12 +134,16 @@ impl Solver<'_> {
     fn source_root(&self, stacked: &Stacked) -> Result<SourceRoot> {
         let lower = self.store().lower_dirs(&stacked.ids());
         match &lower[..] {
-            [] => Err(BuildError::invalid("there is nothing to copy from: the source has no files")),
-            [only] => Ok(SourceRoot { root: Root::new(only), mounted: None }),
+            [] => {
+                let nothing = self.store().workspace()?;
+                Ok(SourceRoot { root: Root::new(&nothing.tree()), mounted: None, _nothing: Some(nothing) })
+            }
+            [only] => Ok(SourceRoot { root: Root::new(only), mounted: None, _nothing: None }),
             _ => {
                 let mounted = self.host.mount(&Stack { lower, upper: None });
                 let mounted = mounted.map_err(|error| BuildError::host("cannot mount the source", &error))?;
-                Ok(SourceRoot { root: Root::new(mounted.path()), mounted: Some(mounted) })
+                let root = Root::new(mounted.path());
+                Ok(SourceRoot { root, mounted: Some(mounted), _nothing: None })
             }
         }
     }

@@ -9,10 +9,11 @@ use crate::event::{Outcome, ShownStep};
 use crate::graph::Source;
 use crate::host::{Mounted, Stack, Upper};
 use crate::key;
-use crate::plan::{CopyStep, PlannedStep, StepKind};
+use crate::plan::{CopyStep, MkdirStep, PlannedStep, StepKind};
 use crate::rooted::Root;
-use crate::step::copy::{Fidelity, copy};
+use crate::step::copy::{Fidelity, Target, copy};
 use crate::step::{mkdir, run};
+use crate::users;
 
 /// The root filesystem that a step changes.
 struct StepRoot {
@@ -107,8 +108,8 @@ impl Solver<'_> {
             StepKind::Run(step) => {
                 run::run(self.host, &prepared.root, step, shown, self.cancel).map(|()| Fidelity::Exact)
             }
-            StepKind::Mkdir(step) => mkdir::workdir(&prepared.root, step).map(|()| Fidelity::Exact),
-            StepKind::Copy(step) => self.copy(step, sources.unwrap_or_default(), &prepared.root),
+            StepKind::Mkdir(mkdir) => self.mkdir(step, mkdir, &prepared.root).map(|()| Fidelity::Exact),
+            StepKind::Copy(copy) => self.copy(step, copy, sources.unwrap_or_default(), &prepared.root),
         };
         let StepRoot { mounted, workspace, .. } = prepared;
         if let Some(mounted) = mounted {
@@ -123,11 +124,30 @@ impl Solver<'_> {
         Ok(self.store().commit_built(workspace, &step, self.lease)?)
     }
 
-    fn copy(&self, step: &CopyStep, sources: Sources, root: &Root) -> Result<Fidelity> {
-        let sources = self.selected(step, sources)?;
-        let fidelity = copy(sources.root.root(), &sources.selections, step, root, self.cancel)?;
+    fn mkdir(&self, step: &PlannedStep, mkdir: &MkdirStep, root: &Root) -> Result<()> {
+        mkdir::workdir(root, mkdir, self.owner(step, root, &mkdir.user)?)
+    }
+
+    fn copy(
+        &self,
+        step: &PlannedStep,
+        copying: &CopyStep,
+        sources: Sources,
+        root: &Root,
+    ) -> Result<Fidelity> {
+        let owner = copying.chown.as_ref().map(|owner| self.owner(step, root, &owner.0)).transpose()?;
+        let sources = self.selected(copying, sources)?;
+        let target = Target { root, owner };
+        let fidelity = copy(sources.root.root(), &sources.selections, copying, &target, self.cancel)?;
         sources.root.release()?;
         Ok(fidelity)
+    }
+
+    /// Looks up an owner of files; says so if nobody knows it.
+    fn owner(&self, step: &PlannedStep, root: &Root, text: &str) -> Result<(u32, u32)> {
+        let found = users::file_owner(root, text)?;
+        found.unknown.into_iter().for_each(|problem| self.progress.warn(problem, step.location));
+        Ok((found.uid, found.gid))
     }
 
     /// Makes a workspace on top of the layers below. On nothing, the workspace's tree is the root filesystem itself.

@@ -1,4 +1,4 @@
-//! Symbolic modes of `--chmod`, as chmod(1) has them: `u=rwX,go-w`.
+//! Symbolic modes of `--chmod`: `u=rwX,go-w`. Where the chmod(1) of systems differ, BuildKit's follows BSD.
 
 /// A change of permissions that depends on what a file has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +82,13 @@ fn parse_clause(text: &str) -> Option<Clause> {
 }
 
 impl Action {
+    /// What `=` clears: not the sticky bit, and no set-id bit where permissions are taken from others (`g=u`).
+    fn cleared(&self, who: Who) -> u32 {
+        let set_ids = (if who.user { SET_UID } else { 0 }) | (if who.group { SET_GID } else { 0 });
+        let copies = self.permissions.iter().any(|letter| matches!(letter, 'u' | 'g' | 'o'));
+        who.spread(7) | (if copies { 0 } else { set_ids })
+    }
+
     fn apply(&self, who: Who, mode: u32, is_directory: bool) -> u32 {
         let bits = self
             .permissions
@@ -91,7 +98,7 @@ impl Action {
         match self.operator {
             '+' => mode | bits,
             '-' => mode & !bits,
-            _ => (mode & !who.mask()) | bits,
+            _ => (mode & !self.cleared(who)) | bits,
         }
     }
 }
@@ -104,7 +111,7 @@ fn bits_of(letter: char, who: Who, mode: u32, is_directory: bool) -> u32 {
         'x' => who.spread(1),
         'X' if is_directory || mode & 0o111 != 0 => who.spread(1),
         's' => (if who.user { SET_UID } else { 0 }) | (if who.group { SET_GID } else { 0 }),
-        't' => STICKY,
+        't' if who.user || who.group => STICKY,
         'u' => who.spread(mode >> 6 & 7),
         'g' => who.spread(mode >> 3 & 7),
         'o' => who.spread(mode & 7),
@@ -116,15 +123,6 @@ impl Who {
     fn spread(self, bits: u32) -> u32 {
         let place = |named: bool, shift: u32| if named { bits << shift } else { 0 };
         place(self.user, 6) | place(self.group, 3) | place(self.others, 0)
-    }
-
-    /// What `=` clears.
-    fn mask(self) -> u32 {
-        let special = if self == ALL { STICKY } else { 0 };
-        self.spread(7)
-            | (if self.user { SET_UID } else { 0 })
-            | (if self.group { SET_GID } else { 0 })
-            | special
     }
 }
 
@@ -148,6 +146,12 @@ mod tests {
             ("+t", 0o777, true, 0o1777),
             ("u=", 0o4755, false, 0o055),
             ("u-x+w", 0o555, false, 0o655),
+            ("o+t", 0o755, true, 0o755),
+            ("u+t", 0o755, true, 0o1755),
+            ("ug=rwx,o=t", 0o600, false, 0o770),
+            ("g=u", 0o2770, true, 0o2770),
+            ("=rx", 0o1777, true, 0o1555),
+            ("o+s", 0o755, false, 0o755),
         ] {
             let mode = SymbolicMode::parse(text).unwrap().apply(before, is_directory);
             assert_eq!(mode, after, "{text} {before:o}: {mode:o}");

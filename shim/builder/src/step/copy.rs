@@ -9,7 +9,6 @@ use crate::error::{BuildError, IoDoing, Result};
 use crate::plan::{Chmod, CopyStep};
 use crate::rooted::{Inside, Root, kind};
 use crate::tree::{Entry, Selection};
-use crate::users;
 
 /// Whether what was copied is what was selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,17 +19,25 @@ pub(crate) enum Fidelity {
     Changed,
 }
 
+/// Where a `COPY` copies to.
+pub(crate) struct Target<'a> {
+    pub(crate) root: &'a Root,
+    /// Whose everything will be; without it, files keep their owners.
+    pub(crate) owner: Option<(u32, u32)>,
+}
+
 /// Copies selections into a root filesystem.
 pub(crate) fn copy(
     from: &Root,
     selections: &[Selection],
     step: &CopyStep,
-    root: &Root,
+    target: &Target<'_>,
     cancel: &Cancel,
 ) -> Result<Fidelity> {
-    let owner = step.chown.as_ref().map(|owner| users::file_owner(root, &owner.0)).transpose()?;
+    let Target { root, owner } = *target;
     let mode = match step.chmod {
-        Some(Chmod::Octal(mode)) => mode,
+        // As in BuildKit, directories above what is copied get the permissions alone.
+        Some(Chmod::Octal(mode)) => mode & 0o777,
         _ => NewDirectory::DEFAULT.mode,
     };
     let new_directory = NewDirectory { mode, owner: owner.unwrap_or((0, 0)) };

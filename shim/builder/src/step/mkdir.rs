@@ -6,7 +6,6 @@ use rustix::process::{Gid, Uid};
 use crate::error::{BuildError, IoDoing, Result};
 use crate::plan::MkdirStep;
 use crate::rooted::{Inside, Root, kind};
-use crate::users;
 
 /// What new directories look like.
 #[derive(Clone, Copy, Debug)]
@@ -21,10 +20,9 @@ impl NewDirectory {
 
 /// Does a `WORKDIR`: makes the directory and what is missing above it, for the user of the stage. What is there stays
 /// as it is.
-pub(crate) fn workdir(root: &Root, step: &MkdirStep) -> Result<()> {
+pub(crate) fn workdir(root: &Root, step: &MkdirStep, owner: (u32, u32)) -> Result<()> {
     let path = root.resolve(step.path.as_bytes())?;
-    let ids = users::process_user(root, &step.user)?;
-    make_all(root, &path, NewDirectory { owner: (ids.uid, ids.gid), ..NewDirectory::DEFAULT })
+    make_all(root, &path, NewDirectory { owner, ..NewDirectory::DEFAULT })
 }
 
 /// Makes a resolved directory and what is missing above it.

@@ -28,8 +28,14 @@ pub(crate) fn select(scanner: &Scanner<'_>, source: &str) -> Result<Vec<Selectio
     let mut selections = Vec::new();
     for matched in found {
         let path = scanner.root.resolve(matched.as_bytes())?;
-        if let Some(entries) = scanner.scan(&path)? {
-            selections.push(Selection { name: matched.name().to_vec(), path, entries });
+        match scanner.scan(&path)? {
+            Some(entries) => selections.push(Selection { name: matched.name().to_vec(), path, entries }),
+            // A link that matches and leads nowhere.
+            None if scanner.root.stat(&path)?.is_none() && !scanner.verdict(&matched).is_excluded() => {
+                let shown = format!("/{}", String::from_utf8_lossy(matched.as_bytes()));
+                return Err(missing(scanner, &shown, &path)?);
+            }
+            None => {}
         }
     }
     Ok(selections)
@@ -97,7 +103,9 @@ mod tests {
         }
         std::os::unix::fs::symlink("sub", directory.path().join("link")).unwrap();
         let root = Root::new(directory.path());
-        let ignore = Ignore::parse(b"util.go").unwrap();
+        std::os::unix::fs::symlink("gone", directory.path().join("dangling")).unwrap();
+        std::os::unix::fs::symlink("gone", directory.path().join("dangling-too")).unwrap();
+        let ignore = Ignore::parse(b"util.go\ndangling-too").unwrap();
         let scanner = Scanner { root: &root, filter: Filter::Context(&ignore) };
         let paths = |source: &str| {
             let selections = select(&scanner, source)?;
@@ -117,6 +125,7 @@ mod tests {
             ("/**/y.go", ""),
             ("/s*/d*/?.go", "y.go=sub/deep/y.go"),
             ("/nothing*", ""),
+            ("/dangling-*", ""),
             ("/[[]odd]", "[odd]=[odd]"),
             ("/", "="),
         ] {
@@ -125,5 +134,6 @@ mod tests {
         let hidden = paths("/util.go").unwrap_err();
         assert!(hidden.hint.unwrap().contains(".dockerignore"));
         assert_eq!(paths("/missing").unwrap_err().message, "\"/missing\": not found");
+        assert_eq!(paths("/dang*").unwrap_err().message, "\"/dangling\": not found");
     }
 }

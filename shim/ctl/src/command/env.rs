@@ -39,8 +39,12 @@ pub(crate) fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
 
 fn exports(shell: Shell, layout: &Layout, kubeconfig: Option<String>, bin: Option<String>) -> String {
     let endpoint = format!("unix://{}", layout.cri_socket());
-    let mut variables =
-        vec![("CONTAINER_RUNTIME_ENDPOINT", endpoint.clone()), ("IMAGE_SERVICE_ENDPOINT", endpoint)];
+    // Without a file crictl complains in every call, and with one it may be another runtime's.
+    let mut variables = vec![
+        ("CONTAINER_RUNTIME_ENDPOINT", endpoint.clone()),
+        ("IMAGE_SERVICE_ENDPOINT", endpoint),
+        ("CRI_CONFIG_FILE", "/dev/null".to_owned()),
+    ];
     variables.extend(kubeconfig.map(|path| ("KUBECONFIG", path)));
     let mut text: String = variables
         .into_iter()
@@ -68,6 +72,7 @@ mod tests {
         let bash = exports(Shell::Bash, &layout, layout.kubeconfig(), Some(layout.bin_dir()));
         let expected = r#"export CONTAINER_RUNTIME_ENDPOINT='unix:///srv/it'\''s/run/cri.sock'
 export IMAGE_SERVICE_ENDPOINT='unix:///srv/it'\''s/run/cri.sock'
+export CRI_CONFIG_FILE='/dev/null'
 export KUBECONFIG='/srv/it'\''s/kubeconfig'
 export PATH='/srv/it'\''s/bin':"$PATH"
 "#;
@@ -75,6 +80,7 @@ export PATH='/srv/it'\''s/bin':"$PATH"
         let fish = exports(Shell::Fish, &layout, None, Some(layout.bin_dir()));
         let expected = r"set -gx CONTAINER_RUNTIME_ENDPOINT 'unix:///srv/it\'s/run/cri.sock';
 set -gx IMAGE_SERVICE_ENDPOINT 'unix:///srv/it\'s/run/cri.sock';
+set -gx CRI_CONFIG_FILE '/dev/null';
 set -gx PATH '/srv/it\'s/bin' $PATH;
 ";
         assert_eq!(fish, expected);
@@ -88,7 +94,8 @@ set -gx PATH '/srv/it\'s/bin' $PATH;
         assert_eq!(
             text,
             format!(
-                "export CONTAINER_RUNTIME_ENDPOINT={endpoint}\nexport IMAGE_SERVICE_ENDPOINT={endpoint}\n"
+                "export CONTAINER_RUNTIME_ENDPOINT={endpoint}\nexport IMAGE_SERVICE_ENDPOINT={endpoint}\n\
+                 export CRI_CONFIG_FILE='/dev/null'\n"
             )
         );
     }

@@ -25,7 +25,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) const WORD: Self = Self { quotes: Quotes::Removed, keep_escapes: false, keep_unset: false };
     pub(super) const BODY: Self = Self { quotes: Quotes::Ordinary, keep_escapes: false, keep_unset: false };
-    pub(super) const DISPLAY: Self = Self { quotes: Quotes::Kept, keep_escapes: true, keep_unset: true };
+    pub(super) const DISPLAY: Self = Self { quotes: Quotes::Kept, keep_escapes: false, keep_unset: true };
 }
 
 /// Where a text ends, and what becomes of escape characters in it.

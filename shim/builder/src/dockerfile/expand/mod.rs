@@ -88,7 +88,7 @@ impl<'a> Expander<'a> {
         self.run(Escape::Backslash, Options::BODY, text, |output| output.text)
     }
 
-    /// Expands the source of a `RUN` for display: quotes, escape characters and unset variables stay as they are. What
+    /// Expands the source of a `RUN` for display: quotes and unset variables stay as they are. What
     /// cannot be expanded is returned as it is.
     #[must_use]
     pub fn display(&self, text: &str) -> String {

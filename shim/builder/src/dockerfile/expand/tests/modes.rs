@@ -75,7 +75,7 @@ fn a_step_name_keeps_what_it_can() {
         ("RUN echo $A", "RUN echo alpha"),
         ("RUN echo $U ${U}", "RUN echo $U ${U}"),
         ("RUN echo \"$A\" '$A'", "RUN echo \"alpha\" '$A'"),
-        (r#"RUN echo \$A "\$A" "\x" a\ b"#, r#"RUN echo \$A "\$A" "\x" a\ b"#),
+        (r#"RUN echo \$A "\$A" "\x" a\ b '\$A'"#, r#"RUN echo $A "$A" "\x" a b '\$A'"#),
         ("RUN ${A:-x} ${U:-$A y}", "RUN alpha ${U:-alpha y}"),
         ("RUN ${U#x} ${U%%x} ${U+x} ${U:?x}", "RUN ${U#x} ${U%%x} ${U+x} ${U:?x}"),
         ("RUN ${U/a/b} ${U//a/b}", "RUN ${U/a/b} ${U//a/b}"),
