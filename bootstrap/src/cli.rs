@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::enter::{self, EnterArguments};
+use crate::fault;
 use crate::hold::{self, HoldArguments};
 use crate::machine::probe;
 use crate::paths::{DEFAULT_ROOT, Paths};
@@ -18,6 +19,8 @@ use crate::{doctor, service};
 const USAGE: u8 = 2;
 /// What is logged unless the environment asks for something else.
 const LOG_FILTER: &str = "info";
+/// Where the service shall die, for tests: see [`fault::Failpoint`].
+const FAILPOINT: &str = "SHIM_FAILPOINT";
 
 /// Brings up what a single-node cluster needs, and keeps it up.
 #[derive(Debug, Parser)]
@@ -70,7 +73,7 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Enter(arguments) => enter::run(arguments).map(done),
         Command::Probe => probe::run().map(done),
         Command::Doctor => block_on(doctor::run(&Paths::new(&cli.root)?)),
-        Command::Start(arguments) if !arguments.no_kubernetes => {
+        Command::Start(arguments) if !arguments.no_kubernetes && !arguments.if_left => {
             use std::io::Write;
             writeln!(std::io::stderr(), "Error: Kubernetes comes with a later version; use --no-kubernetes")?;
             Ok(ExitCode::from(USAGE))
@@ -81,6 +84,9 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Serve => {
             start_log(LOG_FILTER)?;
+            if let Ok(failpoint) = std::env::var(FAILPOINT) {
+                fault::arm(failpoint.parse()?);
+            }
             // It fails for the leader of a group, which nothing at a terminal can interrupt either.
             rustix::process::setsid().ok();
             rustix::process::umask(enter::UMASK);

@@ -129,7 +129,8 @@ impl Run {
     async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T> {
         let line = self.words.join(OsStr::new(" ")).to_string_lossy().into_owned();
         let output = self.output().await?;
-        serde_json::from_slice(&output).map_err(|error| Error::Command {
+        // Names and comments are of any bytes.
+        serde_json::from_str(&String::from_utf8_lossy(&output)).map_err(|error| Error::Command {
             line,
             outcome: "printed something else than expected".into(),
             stderr: error.to_string(),

@@ -47,6 +47,10 @@ impl Config {
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(text: &str, path: &Path) -> Result<T> {
+    if text.contains(char::REPLACEMENT_CHARACTER) {
+        // It would not be the same file after a change.
+        return Err(Error::invalid(path.display().to_string(), "is not UTF-8"));
+    }
     toml::from_str(text)
         .map_err(|error| Error::invalid(path.display().to_string(), error.to_string().trim_end()))
 }
@@ -152,6 +156,7 @@ mod tests {
             ("[contrl]\n", "ann", "contrl"),
             ("", "", "is not a user's name"),
             ("", "a\nb", "is not a user's name"),
+            ("# \u{fffd}\n", "ann", "is not UTF-8"),
         ] {
             files::put(&path, text.as_bytes(), 0o644).unwrap();
             let error = allow(&path, user).unwrap_err().to_string();

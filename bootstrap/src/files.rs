@@ -7,8 +7,8 @@ use std::path::Path;
 
 use crate::error::{Error, IoContext, Result};
 
-/// The largest file that is read: no configuration and no list of the kernel comes near it.
-const MAX_FILE_BYTES: u64 = 4 << 20;
+/// The largest file that is read. Lists of mounts are the longest: a line for each layer of each container of everybody.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Replaces a file: temporary file, sync, rename, sync of the directory.
 pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
@@ -32,7 +32,8 @@ pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory)
 }
 
-/// Reads a file of text; `None` if there is none.
+/// Reads a file of text; `None` if there is none. What is not UTF-8 is replaced: the kernel's lists have names of programs and
+/// directories in them, which are of any bytes.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -40,7 +41,7 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Reads a file of text.
+/// Reads a file of text. What is not UTF-8 is replaced.
 pub(crate) fn read(path: impl AsRef<Path>) -> Result<String> {
     let path = path.as_ref();
     text(File::open(path).at("open", path)?, path)
@@ -55,7 +56,7 @@ fn text(file: File, path: &Path) -> Result<String> {
             format!("is larger than {MAX_FILE_BYTES} bytes"),
         ));
     }
-    String::from_utf8(bytes).map_err(|_| Error::invalid(path.display().to_string(), "is not UTF-8"))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Writes to a file that is the kernel's: no temporary file, one write.

@@ -10,6 +10,7 @@ mod doctor;
 mod enter;
 mod error;
 mod event;
+mod fault;
 mod files;
 mod hold;
 mod machine;

@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::error::{Error, Result};
 use crate::event::{Part, explain};
+use crate::fault::{self, Phase};
 use crate::node::Node;
 use crate::sequence;
 use crate::state::{Life, Wanted};
@@ -61,6 +62,7 @@ impl Operator {
     /// Brings everything up. An order to take it down ends that at once, and is returned; further ones to bring it up are met by it.
     async fn up_until_down(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<Option<Order>> {
         let node = Arc::clone(&self.node);
+        fault::begin(Phase::Up);
         node.state.change(|state| state.wanted = Wanted::Up)?;
         let up = self.up();
         tokio::pin!(up);
@@ -103,6 +105,7 @@ impl Operator {
                 }
             }
         }
+        fault::end();
         node.events.complete(State::Ready, "everything is ready");
     }
 
@@ -113,6 +116,7 @@ impl Operator {
     /// Takes everything down; tells whether nothing is left. What cannot be undone does not keep the rest from being undone.
     async fn down(&mut self, grace: Duration) -> Result<bool> {
         let node = Arc::clone(&self.node);
+        fault::begin(Phase::Down);
         node.state.change(|state| state.wanted = Wanted::Down)?;
         self.supervisors.shutdown().await;
         self.by_part = [const { None }; Part::ALL.len()];
@@ -122,6 +126,7 @@ impl Operator {
             if !title.is_empty() {
                 node.events.set(part, State::Stopping, title);
             }
+            fault::point(title);
             if let Err(error) = step.undo(&node, grace).await {
                 tracing::error!(part = part.name(), step = title, "{error}");
                 failed.push((part, error));
@@ -142,10 +147,12 @@ impl Operator {
 
     /// Forgets what is not there any more.
     fn finish(&self) -> Result<()> {
+        fault::point("everything is undone");
         self.node.state.change(|state| {
             state.wanted = Wanted::Nothing;
             state.life = Life::default();
         })?;
+        fault::point("nothing is wanted any more");
         step::directories::remove_run(&self.node.paths)
     }
 

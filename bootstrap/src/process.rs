@@ -178,6 +178,20 @@ mod tests {
         assert!(Identity { pid: 0, ..own }.open().unwrap().is_none());
     }
 
+    #[test]
+    fn a_name_of_any_bytes_hides_nobody() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(std::ffi::OsStr::from_bytes(b"odd \xff) S 1"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = Command::new(program).arg("1000").spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap().unwrap();
+        assert!(identity.open().unwrap().is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Identity::of(identity.pid).unwrap(), None);
+    }
+
     #[tokio::test]
     async fn children_are_stopped_and_waited_for() {
         let children = Children::default();

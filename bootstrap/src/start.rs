@@ -43,18 +43,21 @@ pub(crate) async fn run(paths: &Paths, arguments: &StartArguments) -> anyhow::Re
     }
     // What was half brought up or taken down goes on, whatever the machine lacks by now.
     let is_left_over = StateFile::open(paths.state())?.get().wanted != Wanted::Nothing;
-    if arguments.if_left && !is_left_over {
+    // A service that was killed when it had nothing to do, or nothing more, left its socket.
+    if arguments.if_left && !is_left_over && !paths.run().exists() {
         return Ok(ExitCode::SUCCESS);
     }
     paths.check_place()?;
     if !arguments.if_left {
         allow_caller(paths)?;
     }
-    if answers(paths).await.is_ok() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    if !is_left_over && !is_equipped(arguments.install).await? {
+    let runs = answers(paths).await.is_ok();
+    let is_settled = runs || is_left_over || arguments.if_left;
+    if (arguments.install || !is_settled) && !is_equipped(arguments.install).await? {
         return Ok(ExitCode::FAILURE);
+    }
+    if runs {
+        return Ok(ExitCode::SUCCESS);
     }
     files::ensure_directory(paths.root(), 0o711)?;
     files::ensure_directory(&paths.log_dir(), 0o700)?;

@@ -2,6 +2,7 @@
 //!
 //! Each test makes a host of its own, so they run side by side; libtest starts as many as there are processors.
 
+mod boxes;
 mod build;
 mod conformance;
 mod containerd;

@@ -1,6 +1,7 @@
 //! The instance's subtree of cgroups, in every hierarchy: containerd, pods, builds and daemons live in it, and `down`
 //! ends exactly what is in it.
 
+mod first;
 mod hierarchy;
 mod tree;
 

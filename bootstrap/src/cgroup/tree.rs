@@ -9,6 +9,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
 use super::GROUPS;
+use super::first::Members;
 use super::hierarchy::{self, Hierarchy};
 use crate::error::{Error, IoContext, Result};
 use crate::files;
@@ -125,7 +126,8 @@ impl Tree {
         }
     }
 
-    /// Ends the processes of some groups: SIGTERM, then SIGKILL for those that are there after `grace`. This process is spared.
+    /// Ends the processes of some groups: SIGTERM, then SIGKILL for those that are there after `grace`. Sandboxes that others cannot
+    /// live without are asked last. This process is spared.
     ///
     /// # Errors
     /// Some processes do not end: the kernel keeps them.
@@ -136,12 +138,15 @@ impl Tree {
             found
         };
         let started = Instant::now();
-        let mut asked = BTreeSet::new();
+        let (mut asked, mut members) = (BTreeSet::new(), Members::default());
         let mut left = others();
         while !left.is_empty() && started.elapsed() < grace {
             // What was started in the meantime is asked too.
-            self.signal(&left.difference(&asked).copied().collect(), Signal::TERM);
-            asked.extend(&left);
+            let needed = members.needed(&left);
+            let next: BTreeSet<u32> =
+                left.difference(&asked).copied().filter(|pid| !needed.contains(pid)).collect();
+            self.signal(&next, Signal::TERM);
+            asked.extend(&next);
             sleep(POLL).await;
             left = others();
         }

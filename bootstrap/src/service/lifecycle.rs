@@ -9,6 +9,8 @@ use proto::lifecycle as api;
 use proto::lifecycle::State;
 use proto::lifecycle::lifecycle_server::Lifecycle;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Request, Response, Status};
 
 use crate::event::Part;
@@ -24,11 +26,19 @@ const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Service {
     node: Arc<Node>,
     orders: mpsc::Sender<Order>,
+    /// Counts the streams that have not been read to their end.
+    streams: TaskTracker,
 }
 
 impl Service {
-    pub(crate) const fn new(node: Arc<Node>, orders: mpsc::Sender<Order>) -> Self {
-        Self { node, orders }
+    pub(crate) const fn new(node: Arc<Node>, orders: mpsc::Sender<Order>, streams: TaskTracker) -> Self {
+        Self { node, orders, streams }
+    }
+
+    /// Streams events from a sequence number on.
+    fn stream(&self, from: u64, is_settled: fn(&api::Event) -> Settled) -> Response<Events> {
+        let (node, unread) = (Arc::clone(&self.node), self.streams.token());
+        Response::new(Box::pin(follow(node, from, is_settled, unread)))
     }
 
     /// Gives an order, and returns what happens from then on, up to the event that ends it.
@@ -39,7 +49,7 @@ impl Service {
             Order::Up => settles_up,
             Order::Down { .. } => settles_down,
         };
-        Ok(Response::new(Box::pin(follow(Arc::clone(&self.node), from, is_settled))))
+        Ok(self.stream(from, is_settled))
     }
 }
 
@@ -87,7 +97,7 @@ impl Lifecycle for Service {
     }
 
     async fn watch(&self, _: Request<api::WatchRequest>) -> Result<Response<Events>, Status> {
-        Ok(Response::new(Box::pin(follow(Arc::clone(&self.node), 0, |_| None))))
+        Ok(self.stream(0, |_| None))
     }
 }
 
@@ -98,18 +108,20 @@ fn is_stopping(node: &Node) -> bool {
 /// How a stream ends with an event: well, or with a status in its place.
 type Settled = Option<Result<(), Status>>;
 
-/// Streams events from a sequence number on, until one settles what is waited for or there will be no more.
+/// Streams events from a sequence number on, until one settles what is waited for or there will be no more. `unread` goes with the
+/// stream.
 fn follow(
     node: Arc<Node>,
     from: u64,
     is_settled: fn(&api::Event) -> Settled,
+    unread: TaskTrackerToken,
 ) -> impl Stream<Item = Result<api::Event, Status>> + Send {
-    let batches = stream::unfold(Some(from), move |from| {
+    let batches = stream::unfold((Some(from), unread), move |(from, unread)| {
         let node = Arc::clone(&node);
         async move {
             let events = node.events.follow(from?).await?;
             let (events, next) = cut(events, is_settled);
-            Some((stream::iter(events), next))
+            Some((stream::iter(events), (next, unread)))
         }
     });
     batches.flatten()

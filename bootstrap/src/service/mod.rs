@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use crate::event::Part;
@@ -35,6 +36,8 @@ use lifecycle::Service;
 const MAX_ORDERS: usize = 16;
 /// How long streams may take to deliver the last events.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long connections may take to close by themselves. Clients that wait for the end of this process may not answer.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Serves until the instance has been taken down or a signal comes. A signal ends the service alone: everything else runs on and is
 /// taken over by the next one.
@@ -48,7 +51,9 @@ pub(crate) async fn run(paths: Paths) -> anyhow::Result<()> {
     let (orders, received) = mpsc::channel(MAX_ORDERS);
     let stop = CancellationToken::new();
     let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let router = Server::builder().add_service(LifecycleServer::new(Service::new(Arc::clone(&node), orders)));
+    let streams = TaskTracker::new();
+    let service = Service::new(Arc::clone(&node), orders, streams.clone());
+    let router = Server::builder().add_service(LifecycleServer::new(service));
     let stopped = stop.clone().cancelled_owned();
     tasks.spawn(async move {
         router
@@ -72,7 +77,10 @@ pub(crate) async fn run(paths: Paths) -> anyhow::Result<()> {
     }
     node.events.close();
     stop.cancel();
-    tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.ok();
+    streams.close();
+    // Who does not listen until then does not want to know.
+    tokio::time::timeout(DRAIN, streams.wait()).await.ok();
+    tokio::time::timeout(FAREWELL, async { while tasks.join_next().await.is_some() {} }).await.ok();
     ended
 }
 

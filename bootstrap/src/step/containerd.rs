@@ -11,6 +11,7 @@ use crate::containerd::config::{Settings, render};
 use crate::enter::may_lower_oom_score;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
+use crate::fault;
 use crate::files;
 use crate::machine;
 use crate::network::cni;
@@ -82,7 +83,7 @@ async fn program_and_config(node: &Node) -> Result<(PathBuf, String)> {
     let (program, version) = machine::containerd().await.map_err(missing)?;
     let plugin_dir = cni::plugin_dir(Path::is_file).ok_or_else(|| missing("no CNI plug-ins".into()))?;
     let paths = &node.paths;
-    let restricted = may_lower_oom_score()
+    let may_lower = may_lower_oom_score()
         .map_err(std::io::Error::other)
         .at("read the capabilities of", "this process")?;
     let config = render(&Settings {
@@ -97,14 +98,16 @@ async fn program_and_config(node: &Node) -> Result<(PathBuf, String)> {
         pause: PAUSE.to_owned(),
         address: node.subnet()?.node(),
         shim_cgroup: node.cgroup.path(SHIMS),
-        restrict_oom_score: !restricted,
+        restrict_oom_score: !may_lower,
     });
     Ok((program, config))
 }
 
 pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
     node.stop(node.process(Part::Containerd)?, grace.max(MIN_GRACE)).await?;
+    fault::point("containerd has ended and shims have not");
     // Shims live on without it.
     node.cgroup.end(&[CONTAINERD, SHIMS], Duration::ZERO).await?;
+    fault::point("containerd and shims have ended");
     node.record_daemon(Part::Containerd, None)
 }

@@ -6,8 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{XattrFlags, lgetxattr, setxattr};
+use rustix::io::Errno;
 
 use crate::error::{IoContext, Result};
+use crate::fault;
 use crate::files;
 use crate::mounts;
 use crate::node::Node;
@@ -25,6 +27,7 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     for (path, mode) in own(&node.paths) {
         files::ensure_directory(&path, mode)?;
     }
+    fault::point("own directories are there");
     let _lock = NetworkLock::take().await?;
     mounts::mount_points().try_for_each(ensure_mount_point)
 }
@@ -48,10 +51,12 @@ pub(crate) async fn undo(node: &Node) -> Result<()> {
             mounts::mount_points().filter(|point| !used.contains(&point.to_path_buf())).collect();
         points.into_iter().try_for_each(remove_mount_point)?;
     }
+    fault::point("mount points are gone");
     let paths = &node.paths;
     // What was made for the box is worth nothing without it; logs of pods are kept.
     files::remove_tree(&paths.networks())?;
     files::remove_tree(&paths.box_dir().join("overlay"))?;
+    fault::point("what was made for the box is gone");
     // The socket of this service goes last: until everything else is undone it can be asked again.
     let entries = std::fs::read_dir(paths.run()).into_iter().flatten().filter_map(std::result::Result::ok);
     for entry in entries.filter(|entry| entry.path() != paths.lifecycle_socket()) {
@@ -72,28 +77,36 @@ fn ensure_mount_point(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let (Some(parent), Some(temporary)) = (path.parent(), temporary(path)) else { return Ok(()) };
     if !parent.is_dir() {
         ensure_mount_point(parent)?;
     }
     // It appears with its mark, so that no moment exists at which somebody could be killed and leave it without.
-    let mut temporary = OsString::from(".shim-");
-    temporary.push(name);
-    let temporary = parent.join(temporary);
     files::remove_if_empty(&temporary)?;
     std::fs::DirBuilder::new().mode(mounts::MOUNT_POINT_MODE).create(&temporary).at("create", &temporary)?;
+    fault::point("a mount point has no mark yet");
     setxattr(&temporary, MARK, b"1", XattrFlags::empty()).at("mark", &temporary)?;
+    fault::point("a mount point has no name yet");
     #[expect(clippy::disallowed_methods, reason = "an empty directory need not survive a power failure")]
     std::fs::rename(&temporary, path).at("rename", &temporary)
 }
 
+/// Returns the name of a mount point while it has no mark.
+fn temporary(path: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(".shim-");
+    name.push(path.file_name()?);
+    Some(path.with_file_name(name))
+}
+
 /// Removes a directory that an instance made, and what it made above it, if nothing is in it.
 fn remove_mount_point(path: &Path) -> Result<()> {
-    let mut value = [0; 1];
-    if lgetxattr(path, MARK, &mut value[..]).is_err() || !files::remove_if_empty(path)? {
-        return Ok(());
-    }
-    path.parent().map_or(Ok(()), remove_mount_point)
+    let (Some(parent), Some(temporary)) = (path.parent(), temporary(path)) else { return Ok(()) };
+    files::remove_if_empty(&temporary)?;
+    let is_gone = match lgetxattr(path, MARK, &mut [0; 1][..]) {
+        Ok(_) => files::remove_if_empty(path)?,
+        Err(error) => error == Errno::NOENT,
+    };
+    if is_gone { remove_mount_point(parent) } else { Ok(()) }
 }
 
 /// Lists what is mounted on in other mount namespaces: removing such a directory would take the mount away there.
@@ -114,4 +127,26 @@ fn mounted_elsewhere() -> BTreeSet<PathBuf> {
         found.extend(points.filter(|point| mounts::covering(point).is_some()).map(Path::to_path_buf));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As root, marks can be set; otherwise nothing is made, and nothing is to be removed.
+    #[test]
+    fn what_was_made_halfway_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = directory.path().join("run");
+        let point = parent.join("netns");
+        std::fs::create_dir(&parent).unwrap();
+        // Somebody was killed before the mark was set.
+        std::fs::create_dir(temporary(&point).unwrap()).unwrap();
+        remove_mount_point(&point).unwrap();
+        assert_eq!(std::fs::read_dir(&parent).unwrap().count(), 0);
+        // It is somebody else's, empty or not.
+        std::fs::create_dir(&point).unwrap();
+        remove_mount_point(&point).unwrap();
+        assert!(point.is_dir());
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use crate::command::{self, Place};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::network::foreign::{Passage, Ruleset};
 use crate::network::ruleset::{self, FORWARDING_MARK, Table};
 use crate::node::Node;
@@ -14,7 +15,9 @@ pub(crate) async fn check(node: &Node) -> Result<bool> {
     let there = command::ruleset().await?;
     remark(node, &there);
     let table = machine_table(node, &there)?;
-    if !there.has(&name, &table.stamp) || !there.opening(&passage(node, &name)?).is_empty() {
+    // An instance that came up at the same time may have said so later than this one looked.
+    let is_marked = node.state.get().life.forwarding_was_0 || !there.bears(false, &name, FORWARDING_MARK);
+    if !is_marked || !there.has(&name, &table.stamp) || !there.opening(&passage(node, &name)?).is_empty() {
         return Ok(false);
     }
     // A table that cannot be listed is not there.
@@ -32,6 +35,7 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     remark(node, &there);
     let openings = there.opening(&passage(node, &name)?);
     command::nft(Place::Machine, &format!("{}{}", table.script, lines(&openings))).await?;
+    fault::point("the machine has its rules and the box has not");
     command::nft(node.inside()?, &ruleset::node(NAME).script).await
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::command;
 use crate::error::Result;
+use crate::fault;
 use crate::files;
 use crate::network::ruleset::FORWARDING_MARK;
 use crate::node::Node;
@@ -16,6 +17,7 @@ pub(crate) fn check() -> Result<bool> {
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
     node.state.change(|state| state.life.forwarding_was_0 = true)?;
+    fault::point("that packets were not forwarded is recorded");
     files::set(Path::new(SETTING), "1")
 }
 
@@ -25,6 +27,7 @@ pub(crate) async fn undo(node: &Node) -> Result<()> {
         if !command::ruleset().await?.bears(false, &node.name(), FORWARDING_MARK) {
             files::set(Path::new(SETTING), "0")?;
         }
+        fault::point("packets are forwarded as before");
         node.state.change(|state| state.life.forwarding_was_0 = false)?;
     }
     Ok(())

@@ -11,6 +11,7 @@ use crate::cgroup::{CONTAINERD, DAEMONS, PODS, SHIMS};
 use crate::dns;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
+use crate::fault;
 use crate::files;
 use crate::hold::{namespaces_of, parse_ready};
 use crate::mounts;
@@ -46,15 +47,20 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
             // Containers whose box is gone have neither network nor engine any more.
             node.cgroup.end(&[PODS, CONTAINERD, SHIMS], Duration::ZERO).await?;
             mounts::prepare(&node.paths, &etc(node)?)?;
+            fault::point("what is mounted in the box is prepared");
             node.state.change(|state| state.life.namespaces = None)?;
         }
     }
     let mut waiting = launch::spawn(node, Part::Box, &words, true)?;
     let identity = waiting.identity;
+    fault::point("a holder waits and is not recorded");
     node.state.change(|state| state.life.holder = Some(Holder { identity, is_ready: false }))?;
     let answer = waiting.stdout.take();
+    fault::point("a holder is recorded and waits");
     waiting.go()?;
+    fault::point("a holder makes the box");
     let namespaces = ready(answer).await?;
+    fault::point("a holder is ready and not recorded as such");
     node.state.change(|state| {
         state.life.namespaces = Some(namespaces);
         state.life.holder = Some(Holder { identity, is_ready: true });
@@ -105,6 +111,9 @@ pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
     if let Some(holder) = node.holder_record() {
         node.stop(Process::open(holder.identity, &node.children)?, grace).await?;
     }
+    // Whoever still is in the box, such as a program that looked at it, keeps what is mounted there.
+    node.cgroup.end(&[""], Duration::ZERO).await?;
+    fault::point("the holder has ended");
     node.state.change(|state| {
         state.life.holder = None;
         state.life.namespaces = None;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::command::{self, Place};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::network::subnet::{Subnet, choose};
 use crate::node::Node;
 
@@ -65,6 +66,7 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     }
     let subnet = choose(&candidates, &command::routes().await?, &name)?;
     node.state.change(|state| state.subnet = Some(subnet))?;
+    fault::point("a network is chosen");
     let mut commands = String::new();
     if command::link(Place::Machine, &name).await?.is_none() {
         commands.push_str(&format!("link add {name} type veth peer name {}\n", peer(&name)));
@@ -79,9 +81,14 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
 
 pub(crate) async fn undo(node: &Node) -> Result<()> {
     let name = node.name();
-    match command::link(Place::Machine, &name).await? {
-        Some(_) => command::ip(Place::Machine, &format!("link delete {name}\n")).await,
-        None => Ok(()),
+    let is_there = async || command::link(Place::Machine, &name).await.map(|link| link.is_some());
+    if !is_there().await? {
+        return Ok(());
+    }
+    match command::ip(Place::Machine, &format!("link delete {name}\n")).await {
+        // The kernel was faster: the other end went with its namespace.
+        Err(_) if !is_there().await? => Ok(()),
+        deleted => deleted,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use crate::dns::Resolver;
 use crate::error::Result;
+use crate::fault;
 use crate::node::Node;
 
 /// The machine's own.
@@ -16,6 +17,7 @@ pub(crate) fn check(node: &Node) -> bool {
 pub(crate) async fn apply(node: &Node) -> Result<()> {
     let port = node.state.get().dns_port;
     let resolver = Resolver::start(node.subnet()?.host(), port, RESOLV_CONF.into()).await?;
+    fault::point("the resolver's port is not recorded");
     node.state.change(|state| state.dns_port = Some(resolver.port()))?;
     node.resolver.lock().unwrap_or_else(PoisonError::into_inner).replace(resolver);
     Ok(())

@@ -6,6 +6,7 @@ use crate::cgroup::DAEMONS;
 use crate::command;
 use crate::error::Result;
 use crate::event::Part;
+use crate::fault;
 use crate::machine;
 use crate::node::Node;
 use crate::supervise::launch::{self, Launch};
@@ -57,5 +58,6 @@ async fn arguments(node: &Node) -> Result<Vec<String>> {
 
 pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
     node.stop(node.process(Part::Shimd)?, grace.max(MIN_GRACE)).await?;
+    fault::point("shimd has ended");
     node.record_daemon(Part::Shimd, None)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cgroup::{BUILD, PODS, SHIMS};
 use crate::error::Result;
 use crate::event::Part;
+use crate::fault;
 use crate::files;
 use crate::node::Node;
 use crate::process::{Identity, Process};
@@ -18,6 +19,7 @@ pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
     // Containers whose pods named another cgroup are still their shims' children.
     let strays = children(&node.cgroup.processes(&[SHIMS]))?;
     node.cgroup.end(&[PODS, BUILD], grace).await?;
+    fault::point("containers have ended");
     for stray in strays {
         node.stop(Process::open(stray, &node.children)?, grace).await?;
     }

@@ -12,6 +12,7 @@ use crate::command::{enter_words, own_program, search_path};
 use crate::enter::GO;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
+use crate::fault;
 use crate::node::Node;
 use crate::process::Identity;
 use crate::state::Daemon;
@@ -48,9 +49,13 @@ pub(crate) fn daemon(node: &Node, part: Part, launch: &Launch) -> Result<()> {
     words.extend(launch.arguments.iter().map(OsString::from));
     let waiting = spawn(node, part, &words, false)?;
     let (identity, arguments) = (waiting.identity, launch.arguments.to_vec());
+    fault::point("a daemon waits and is not recorded");
     node.record_daemon(part, Some(Daemon { identity, arguments }))?;
     node.events.set_pid(part, identity.pid);
-    waiting.go()
+    fault::point("a daemon is recorded and waits");
+    waiting.go()?;
+    fault::point("a daemon begins");
+    Ok(())
 }
 
 /// Returns the arguments that make a process of this program a daemon.

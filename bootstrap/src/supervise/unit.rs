@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::lifecycle::State;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
 use super::{health, log};
 use crate::error::{Error, Result};
 use crate::event::{Part, explain};
+use crate::fault;
 use crate::node::Node;
 use crate::process::Process;
-use crate::sequence;
+use crate::sequence::{self, Step};
 
 /// How often a part may end while it is started for the first time, before that is a failure.
 const FIRST_ATTEMPTS: usize = 3;
@@ -23,6 +24,9 @@ const BOX_LOOK_PERIOD: Duration = Duration::from_secs(30);
 const ILL_LOOKS: u32 = 3;
 /// How often a part is asked while it starts.
 const START_POLL: Duration = Duration::from_millis(25);
+
+/// How long a process that was killed may take to be seen to have ended.
+const DYING: Duration = Duration::from_millis(200);
 
 /// Brings a part up and keeps it up, for ever or until it fails before it was ever ready. It can be dropped at any moment.
 pub(crate) async fn supervise(node: Arc<Node>, part: Part) {
@@ -72,9 +76,8 @@ fn fail(node: &Node, part: Part, error: &Error, log_end: u64) {
 /// Does every step that is not done, then waits until the part is healthy. Returns its process, if it is one.
 async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
     for step in sequence::of(part) {
-        if !step.check(node).await? {
-            node.events.set(part, State::Starting, step.title());
-            step.apply(node).await?;
+        if let Err(error) = do_step(node, part, step).await {
+            return Err(blame(node, part, error).await);
         }
     }
     let process = node.process(part)?;
@@ -93,6 +96,33 @@ async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
     }
     node.ready(part);
     Ok(process)
+}
+
+async fn do_step(node: &Arc<Node>, part: Part, step: Step) -> Result<()> {
+    if !step.check(node).await? {
+        node.events.set(part, State::Starting, step.title());
+        fault::point(step.title());
+        step.apply(node).await?;
+    }
+    Ok(())
+}
+
+/// Says that a step of the box failed because its holder ended, if that is why: then it is worth another attempt.
+async fn blame(node: &Node, part: Part, error: Error) -> Error {
+    let Some(holder) = node.holder_record().filter(|_| part == Part::Box) else { return error };
+    let outcome = match Process::open(holder.identity, &node.children) {
+        // Its namespaces go a moment before it is seen to have ended.
+        Ok(Some(holder)) => timeout(DYING, holder.ended(&node.children)).await.ok(),
+        Ok(None) => Some("it ended".into()),
+        Err(_) => None,
+    };
+    match outcome {
+        Some(outcome) => Error::Ended {
+            program: "the holder of the box".into(),
+            outcome: format!("{outcome}, therefore {error}"),
+        },
+        None => error,
+    }
 }
 
 /// Waits until a part is healthy and returns its version.

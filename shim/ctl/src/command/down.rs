@@ -13,6 +13,7 @@ use crate::connect::{self, Cause};
 use crate::exit::Failure;
 use crate::layout::Layout;
 use crate::output;
+use crate::program;
 use crate::progress::parts::Parts;
 
 /// How long the service may take to end after it has said that all else has.
@@ -29,8 +30,15 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     let mut client = match connect::lifecycle(layout).await {
         Ok(client) => client,
-        Err(Cause::Absent) if connect::control(layout).await.is_ok() => return Err(orphaned(layout)),
-        Err(Cause::Absent) => return output::line("Nothing runs."),
+        Err(Cause::Absent) => {
+            // Where it died, what it looked after runs on: another one takes that over, so that it can be taken down.
+            program::bootstrap(layout, "start", &["--if-left"])?;
+            match connect::lifecycle(layout).await {
+                Ok(client) => client,
+                Err(Cause::Absent) => return output::line("Nothing runs."),
+                Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
+            }
+        }
         Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
     };
     // A part of a second is a second.
@@ -58,6 +66,7 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
         End::Complete => {
             if let Some(service) = service {
                 // Whoever looks next must not find it; that it has stopped all else, it has said.
+                drop(client);
                 poll(&mut [PollFd::from_borrowed_fd(service.as_fd(), PollFlags::IN)], Some(&SERVICE_END))
                     .ok();
             }
@@ -76,12 +85,4 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
 fn process(pid: u32) -> Option<OwnedFd> {
     let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
     pidfd_open(pid, PidfdFlags::empty()).ok()
-}
-
-/// Says what to do where the service died, but not what it looked after.
-fn orphaned(layout: &Layout) -> Failure {
-    let (up, down) = (layout.root_command("up --no-kubernetes"), layout.root_command("down"));
-    Failure::failed(format!(
-        "the lifecycle service has died, but shimd runs: bring it back with {up}; then {down}"
-    ))
 }
