@@ -93,7 +93,9 @@ impl Store {
         let temporary = self.make_directories(lower.first().map(|path| &**path), labels)?;
         let mut place = temporary.clone();
         let made = self.meta.write("record snapshot", |transaction| {
-            if row::by_name(transaction, name).doing("find snapshot")?.is_some() {
+            if row::by_name(transaction, name).doing("find snapshot")?.is_some()
+                || is_chain(transaction, name).doing("find chain")?
+            {
                 return Err(Error::AlreadyExists { kind: "snapshot", name: name.to_owned() });
             }
             if let Some(parent) = parent {

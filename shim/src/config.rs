@@ -173,7 +173,7 @@ mod tests {
             keep = "5GiB"
             keep_unused = "2d"
             [log]
-            filter = "info,shim::cri=debug"
+            filter = "info,shimd::cri=debug"
             "#,
         )
         .unwrap();

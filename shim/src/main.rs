@@ -55,18 +55,23 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     runtime.block_on(daemon::run(arguments, config))
 }
 
+/// Starts the log, with the default filter where the one that was given is wrong: somebody must be told.
 fn start_log(arguments: &Arguments, config: Option<&Log>) -> anyhow::Result<()> {
     let default = Log::default();
     let config = config.unwrap_or(&default);
     let filter = arguments.log.as_deref().unwrap_or(&config.filter);
-    let filter: EnvFilter = filter.parse().with_context(|| format!("the log filter {filter:?} is wrong"))?;
+    let parsed = filter.parse::<EnvFilter>().with_context(|| format!("the log filter {filter:?} is wrong"));
+    let (filter, result) = match parsed {
+        Ok(filter) => (filter, Ok(())),
+        Err(error) => (EnvFilter::new(&default.filter), Err(error)),
+    };
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
     if arguments.log_json || config.json {
         log.json().init()
     } else {
         log.init()
     }
-    Ok(())
+    result
 }
 
 /// Every container and every layer that is unpacked holds a few files open.

@@ -2,18 +2,20 @@
 //!
 //! containerd calls these while it holds the lock of its own database. Nothing here may call containerd.
 
+mod check;
 mod convert;
 mod filter;
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use cachestore::Store;
-use cachestore::snapshots::{Kind, Labels};
+use cachestore::snapshots::Kind;
 use proto::snapshots as api;
 use proto::snapshots::snapshots_server::Snapshots;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::blocking;
 
@@ -44,11 +46,22 @@ impl SnapshotService {
         key: String,
         kind: Kind,
         parent: String,
-        labels: Labels,
+        labels: HashMap<String, String>,
     ) -> Result<Vec<proto::containerd::types::Mount>, Status> {
+        check::name(&key)?;
+        check::labels(&labels)?;
+        let labels = labels.into_iter().collect();
         let parent = Some(parent).filter(|parent| !parent.is_empty());
         let mounts = self.call(move |store| store.prepare(&key, kind, parent.as_deref(), &labels)).await?;
         Ok(mounts.into_iter().map(convert::mount).collect())
+    }
+}
+
+/// To the store a name of a snapshot of the wrong kind is invalid; to containerd a condition has failed.
+fn wrong_kind(status: Status) -> Status {
+    match status.code() {
+        Code::InvalidArgument => Status::failed_precondition(status.message()),
+        _ => status,
     }
 }
 
@@ -61,8 +74,7 @@ impl Snapshots for SnapshotService {
         request: Request<api::PrepareSnapshotRequest>,
     ) -> Result<Response<api::PrepareSnapshotResponse>, Status> {
         let request = request.into_inner();
-        let labels = request.labels.into_iter().collect();
-        let mounts = self.make(request.key, Kind::Active, request.parent, labels).await?;
+        let mounts = self.make(request.key, Kind::Active, request.parent, request.labels).await?;
         Ok(Response::new(api::PrepareSnapshotResponse { mounts }))
     }
 
@@ -71,8 +83,7 @@ impl Snapshots for SnapshotService {
         request: Request<api::ViewSnapshotRequest>,
     ) -> Result<Response<api::ViewSnapshotResponse>, Status> {
         let request = request.into_inner();
-        let labels = request.labels.into_iter().collect();
-        let mounts = self.make(request.key, Kind::View, request.parent, labels).await?;
+        let mounts = self.make(request.key, Kind::View, request.parent, request.labels).await?;
         Ok(Response::new(api::ViewSnapshotResponse { mounts }))
     }
 
@@ -81,14 +92,17 @@ impl Snapshots for SnapshotService {
         request: Request<api::MountsRequest>,
     ) -> Result<Response<api::MountsResponse>, Status> {
         let key = request.into_inner().key;
-        let mounts = self.call(move |store| store.mounts(&key)).await?;
+        let mounts = self.call(move |store| store.mounts(&key)).await.map_err(wrong_kind)?;
         Ok(Response::new(api::MountsResponse { mounts: mounts.into_iter().map(convert::mount).collect() }))
     }
 
     async fn commit(&self, request: Request<api::CommitSnapshotRequest>) -> Result<Response<()>, Status> {
         let request = request.into_inner();
+        check::name(&request.name)?;
+        check::labels(&request.labels)?;
         let labels = request.labels.into_iter().collect();
-        self.call(move |store| store.commit_snapshot(&request.name, &request.key, &labels)).await?;
+        let commit = self.call(move |store| store.commit_snapshot(&request.name, &request.key, &labels));
+        commit.await.map_err(wrong_kind)?;
         Ok(Response::new(()))
     }
 
@@ -113,6 +127,7 @@ impl Snapshots for SnapshotService {
     ) -> Result<Response<api::UpdateSnapshotResponse>, Status> {
         let request = request.into_inner();
         let wanted = request.info.ok_or_else(|| Status::invalid_argument("an update needs a snapshot"))?;
+        check::labels(&wanted.labels)?;
         let change = convert::label_change(wanted.labels, request.update_mask)?;
         let info = self.call(move |store| store.update_labels(&wanted.name, change)).await?;
         Ok(Response::new(api::UpdateSnapshotResponse { info: Some(convert::info(info)) }))
@@ -148,3 +163,6 @@ impl Snapshots for SnapshotService {
         Ok(Response::new(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

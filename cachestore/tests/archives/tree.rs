@@ -64,7 +64,11 @@ impl Maker {
         self.file("etc/empty-file", b"", 0o400);
         self.file("etc/block", &[b'b'; 512], 0o640);
         self.file("etc/more-than-a-block", &[b'c'; 513], 0o604);
-        self.file("etc/big", &(0..300_000_u32).map(|number| number as u8).collect::<Vec<_>>(), 0o600);
+        self.file(
+            "etc/big",
+            &(0..300_000_u32).map(|number| number.to_le_bytes()[0]).collect::<Vec<_>>(),
+            0o600,
+        );
         self.file("etc/name with blanks, =, \n and \\", b"x", 0o644);
         fs::hard_link(self.path("etc/passwd"), self.path("srv/a-link")).expect("a link");
         fs::hard_link(self.path("etc/passwd"), self.path("a-link")).expect("a link");

@@ -105,8 +105,8 @@ fn a_way_out_and_none_in(site: &Site) -> Result<()> {
         ensure!(!refused.status.success(), "the world reaches {address}:{port}: {refused}");
     }
     // Nor does a pod reach the port where commands are run in pods.
-    let stream = format!("nc -w 2 $(ip route | awk '/default/ {{ print $3 }}') 10010 </dev/null");
-    let refused = site.crictl.command(&["exec", &site.shell, "sh", "-c", &stream]).output()?;
+    let stream = "nc -w 2 $(ip route | awk '/default/ { print $3 }') 10010 </dev/null";
+    let refused = site.crictl.command(&["exec", &site.shell, "sh", "-c", stream]).output()?;
     ensure!(!refused.status.success(), "a pod reaches the streaming port: {refused}");
     site.host.sh("ip -n world route del 192.168.65.0/24")?;
     Ok(())
