@@ -165,28 +165,31 @@ impl Registrar {
     }
 
     async fn register(&self, image: &Image) -> Result<(), Status> {
-        let lease = format!("shimd-{}", image.id);
-        self.create_lease(&lease).await?;
-        self.register_chains(image, &lease).await?;
-        let target = self.put_documents(image, &lease).await?;
+        let lease = self.create_lease(image).await?;
+        let ((), target) =
+            tokio::try_join!(self.register_chains(image, &lease), self.put_documents(image, &lease))?;
         self.put_records(image, &lease, &target).await?;
         self.wait_until_visible(image).await?;
-        let delete = DeleteRequest { id: lease, sync: false };
-        self.containerd.leases().delete(request(delete, None)).await.map(drop)
+        let containerd = self.containerd.clone();
+        #[expect(clippy::disallowed_methods, reason = "nobody waits for it; a lease that is left expires")]
+        tokio::spawn(async move {
+            let delete = DeleteRequest { id: lease, sync: false };
+            if let Err(status) = containerd.leases().delete(request(delete, None)).await {
+                tracing::debug!(error = status.message(), "a lease was left to expire");
+            }
+        });
+        Ok(())
     }
 
-    /// A lease of the same name was left by a registration that broke off; it may be about to expire.
-    async fn create_lease(&self, id: &str) -> Result<(), Status> {
-        let expires = jiff::Timestamp::try_from(SystemTime::now() + LEASE_TIME).unwrap_or_default();
+    /// Each registration has a lease of its own; one that broke off leaves it to expire.
+    async fn create_lease(&self, image: &Image) -> Result<String, Status> {
+        let now = SystemTime::now();
+        let nonce = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let id = format!("shimd-{}-{nonce}", image.id);
+        let expires = jiff::Timestamp::try_from(now + LEASE_TIME).unwrap_or_default();
         let labels = HashMap::from([("containerd.io/gc.expire".to_owned(), format!("{expires:.0}"))]);
-        let create = || request(CreateRequest { id: id.to_owned(), labels: labels.clone() }, None);
-        match self.containerd.leases().create(create()).await {
-            Err(status) if status.code() == Code::AlreadyExists => {}
-            result => return result.map(drop),
-        }
-        let delete = DeleteRequest { id: id.to_owned(), sync: false };
-        self.containerd.leases().delete(request(delete, None)).await?;
-        self.containerd.leases().create(create()).await.map(drop)
+        self.containerd.leases().create(request(CreateRequest { id: id.clone(), labels }, None)).await?;
+        Ok(id)
     }
 
     /// Registers the chains that containerd does not have, and holds the uppermost by the lease, which holds those below.
