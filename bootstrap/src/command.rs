@@ -1,6 +1,7 @@
 //! Every program of the machine that is run to its end: its command line is here, and what it prints is read here.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -43,9 +44,19 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(is_program)
 }
 
-/// Returns the path of this program, for further processes of it.
+/// What Linux appends to the path of a program whose file is gone (proc(5), `/proc/PID/exe`).
+const DELETED: &str = " (deleted)";
+
+/// Returns the path of this program, for further processes of it. Where it was replaced by another version meanwhile,
+/// that one serves.
 pub(crate) fn own_program() -> Result<PathBuf> {
-    std::env::current_exe().at("find", "the running program")
+    let path = std::env::current_exe().at("find", "the running program")?;
+    Ok(if path.exists() { path } else { without_mark(&path) })
+}
+
+fn without_mark(path: &Path) -> PathBuf {
+    let bytes = path.as_os_str().as_bytes();
+    OsStr::from_bytes(bytes.strip_suffix(DELETED.as_bytes()).unwrap_or(bytes)).into()
 }
 
 /// Where a program runs.
@@ -226,6 +237,17 @@ pub(crate) fn apt_get(words: &[&str]) -> tokio::process::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_is_found() {
+        for (path, expected) in [
+            ("/b/bootstrap (deleted)", "/b/bootstrap"),
+            ("/b/bootstrap", "/b/bootstrap"),
+            ("/(deleted)", "/(deleted)"),
+        ] {
+            assert_eq!(without_mark(Path::new(path)), Path::new(expected));
+        }
+    }
 
     #[tokio::test]
     async fn failures_show_line_status_and_words() {

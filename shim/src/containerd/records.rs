@@ -16,6 +16,15 @@ const LABEL_PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 /// Marks the records that we made; its value is the image ID.
 const LABEL_OURS: &str = "shim.image";
 
+/// When containerd removes what only a deleted record has kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collection {
+    /// Within seconds.
+    Soon,
+    /// Before it answers.
+    Now,
+}
+
 /// A record that we made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
@@ -51,10 +60,12 @@ impl Containerd {
     }
 
     /// Deletes a record; one that is gone is deleted.
-    ///
-    /// containerd collects what only this record needed when it next sees fit.
-    pub(super) async fn delete_record(&self, name: &str) -> Result<(), Status> {
-        let delete = DeleteImageRequest { name: name.to_owned(), ..DeleteImageRequest::default() };
+    pub(super) async fn delete_record(&self, name: &str, collection: Collection) -> Result<(), Status> {
+        let delete = DeleteImageRequest {
+            name: name.to_owned(),
+            sync: collection == Collection::Now,
+            ..DeleteImageRequest::default()
+        };
         match self.images().delete(request(delete, None)).await {
             Err(status) if status.code() == Code::NotFound => Ok(()),
             result => result.map(drop),

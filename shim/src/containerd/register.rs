@@ -18,7 +18,7 @@ use proto::cri::image_service_client::ImageServiceClient;
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
-use super::records::Record;
+use super::records::{Collection, Record};
 use super::{Containerd, SNAPSHOTTER, request};
 use crate::blocking;
 
@@ -74,6 +74,8 @@ impl Registrar {
         }
         let turn = self.turn(image.id);
         let _turn = turn.lock().await;
+        // It may have been removed, or renamed, while somebody else had the turn.
+        let image = &*self.store.image(&image.id).ok_or_else(|| gone(&image.id))?;
         if self.is_registered(image) {
             return Ok(());
         }
@@ -94,13 +96,19 @@ impl Registrar {
         lock(&self.pinned).contains(id)
     }
 
-    /// Deletes the records of an image that has left the store, or of names that it has lost.
+    /// Deletes the records of an image that has left the store, or of names that it has lost. What the image leaves behind
+    /// can be collected at once.
     pub(crate) async fn forget(&self, id: &Digest, names: &[String]) -> Result<(), Status> {
+        let turn = self.turn(*id);
+        let _turn = turn.lock().await;
         self.remember(self.epoch(), |known| drop(known.images.remove(id)));
-        for name in names {
-            self.containerd.delete_record(name).await?;
+        let Some((last, others)) = names.split_last() else { return Ok(()) };
+        for name in others {
+            self.containerd.delete_record(name, Collection::Soon).await?;
         }
-        Ok(())
+        let is_gone = self.store.image(id).is_none();
+        let collection = if is_gone { Collection::Now } else { Collection::Soon };
+        self.containerd.delete_record(last, collection).await
     }
 
     /// Notes that a record has gone from containerd, by whomever.
@@ -114,7 +122,7 @@ impl Registrar {
             let image = record.image.parse::<Digest>().ok().and_then(|id| self.store.image(&id));
             if !image.is_some_and(|image| record_names(&image).contains(&record.name)) {
                 tracing::debug!(name = record.name, "deleting a stale record from containerd");
-                self.containerd.delete_record(&record.name).await?;
+                self.containerd.delete_record(&record.name, Collection::Soon).await?;
             }
         }
         Ok(())
@@ -166,10 +174,7 @@ impl Registrar {
 
     async fn register(&self, image: &Image) -> Result<(), Status> {
         let lease = self.create_lease(image).await?;
-        let ((), target) =
-            tokio::try_join!(self.register_chains(image, &lease), self.put_documents(image, &lease))?;
-        self.put_records(image, &lease, &target).await?;
-        self.wait_until_visible(image).await?;
+        let result = self.register_under(image, &lease).await;
         let containerd = self.containerd.clone();
         #[expect(clippy::disallowed_methods, reason = "nobody waits for it; a lease that is left expires")]
         tokio::spawn(async move {
@@ -178,7 +183,14 @@ impl Registrar {
                 tracing::debug!(error = status.message(), "a lease was left to expire");
             }
         });
-        Ok(())
+        result
+    }
+
+    async fn register_under(&self, image: &Image, lease: &str) -> Result<(), Status> {
+        let ((), target) =
+            tokio::try_join!(self.register_chains(image, lease), self.put_documents(image, lease))?;
+        self.put_records(image, lease, &target).await?;
+        self.wait_until_visible(image).await
     }
 
     /// Each registration has a lease of its own; one that broke off leaves it to expire.
@@ -292,7 +304,7 @@ impl Registrar {
         }
         for stale in self.containerd.our_records(Some(&id)).await? {
             if !names.contains(&stale.name) {
-                self.containerd.delete_record(&stale.name).await?;
+                self.containerd.delete_record(&stale.name, Collection::Soon).await?;
             }
         }
         Ok(())
@@ -314,6 +326,10 @@ impl Registrar {
             tokio::time::sleep(VISIBLE_POLL).await;
         }
     }
+}
+
+fn gone(id: &Digest) -> Status {
+    Status::not_found(format!("image {id} was removed meanwhile"))
 }
 
 /// The names under which containerd knows an image.
