@@ -12,10 +12,11 @@ use crate::Store;
 use crate::digest::Digest;
 use crate::error::{Error, IoContext, Result};
 use crate::images::Image;
+use crate::kept::{self, KeptBlob};
 use crate::layer::Layer;
 use crate::layer::record::by_id;
 use crate::oci::config::ImageConfig;
-use crate::oci::manifest::{BlobRef, Compression, LayerRef, Manifest, OCI_MANIFEST};
+use crate::oci::manifest::{self, BlobRef, Compression, Document, LayerRef, Manifest};
 use crate::oci::platform::Target;
 use crate::reference::Reference;
 
@@ -33,12 +34,30 @@ struct Member {
     saved: Saved,
     config: Vec<u8>,
     manifest: Vec<u8>,
-    layers: Vec<Layer>,
+    layers: Vec<Part>,
     platform: Target,
 }
 
+/// A layer, in the form in which it goes into an archive.
+enum Part {
+    /// Its uncompressed tar, made again.
+    Tar(Layer),
+    /// The blob that a registry gave.
+    Kept(KeptBlob),
+}
+
+impl Part {
+    fn blob(&self) -> BlobRef {
+        match self {
+            Self::Tar(layer) => BlobRef { digest: layer.diff_id, size_bytes: layer.tar_size_bytes },
+            Self::Kept(kept) => kept.blob,
+        }
+    }
+}
+
 impl Store {
-    /// Writes an archive of images. Layers are uncompressed, so that the archive is written as fast as they are read.
+    /// Writes an archive of images. Layers are uncompressed, so that the archive is written as fast as they are read. An
+    /// image of which every blob was kept goes out with the manifest and the blobs that the registry gave.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a layer is not what its digest says; the archive is worthless then.
@@ -68,29 +87,64 @@ impl Store {
         let layers: Vec<Layer> = self.meta.read("read layers", |connection| {
             ids.iter().map(|id| by_id(connection, id.0).inspect(|layer| lease.hold(layer.id.0))).collect()
         })?;
-        let manifest = Manifest {
-            config: BlobRef { digest: image.id, size_bytes: config.len() as u64 },
-            layers: layers.iter().map(uncompressed).collect(),
+        let (manifest, layers) = match self.original(image, &layers, lease)? {
+            Some(original) => original,
+            None => {
+                let config = BlobRef { digest: image.id, size_bytes: config.len() as u64 };
+                let parts: Vec<Part> = layers.into_iter().map(Part::Tar).collect();
+                (Manifest { config, layers: parts.iter().map(uncompressed).collect() }.to_json()?, parts)
+            }
         };
         let parsed = ImageConfig::parse(&config)?;
         let platform = Target { os: parsed.os, architecture: parsed.architecture, variant: parsed.variant };
-        Ok(Member { saved: saved.clone(), manifest: manifest.to_json()?, config, layers, platform })
+        Ok(Member { saved: saved.clone(), manifest, config, layers, platform })
     }
 
-    fn save_layer(&self, layer: &Layer, archive: &mut Archive<impl Write>) -> Result<()> {
-        if !archive.start_blob(&layer.diff_id, layer.tar_size_bytes)? {
+    /// Returns the manifest that a registry gave, and the blobs that it names, if all of them are kept.
+    fn original(
+        &self,
+        image: &Image,
+        layers: &[Layer],
+        lease: &crate::Lease,
+    ) -> Result<Option<(Vec<u8>, Vec<Part>)>> {
+        let Some(bytes) = self.blob(&image.manifest)? else { return Ok(None) };
+        let Document::Manifest(manifest) = Document::parse(&bytes, None)? else { return Ok(None) };
+        if manifest.config.digest != image.id || manifest.layers.len() != layers.len() {
+            return Ok(None);
+        }
+        let found = self.meta.read("find kept blobs", |connection| {
+            let pairs = manifest.layers.iter().zip(layers);
+            pairs
+                .map(|(wanted, layer)| {
+                    let found = kept::by_digest(connection, &wanted.blob.digest)?;
+                    let Some(found) = found.filter(|found| found.blob == wanted.blob) else {
+                        return Ok(None);
+                    };
+                    lease.hold(found.layer.0);
+                    let is_it = by_id(connection, found.layer.0)?.diff_id == layer.diff_id;
+                    Ok(is_it.then_some(found))
+                })
+                .collect::<rusqlite::Result<Option<Vec<_>>>>()
+        })?;
+        let whole = found.filter(|found| found.iter().all(|kept| self.is_kept_whole(kept)));
+        Ok(whole.map(|kept| (bytes, kept.into_iter().map(Part::Kept).collect())))
+    }
+
+    fn save_layer(&self, layer: &Part, archive: &mut Archive<impl Write>) -> Result<()> {
+        let BlobRef { digest, size_bytes } = layer.blob();
+        if !archive.start_blob(&digest, size_bytes)? {
             return Ok(());
         }
-        self.write_tar(layer, &mut archive.output)?;
-        archive.pad(layer.tar_size_bytes)
+        match layer {
+            Part::Tar(layer) => self.write_tar(layer, &mut archive.output)?,
+            Part::Kept(kept) => self.write_kept(kept, &mut archive.output)?,
+        }
+        archive.pad(size_bytes)
     }
 }
 
-fn uncompressed(layer: &Layer) -> LayerRef {
-    LayerRef {
-        blob: BlobRef { digest: layer.diff_id, size_bytes: layer.tar_size_bytes },
-        compression: Compression::None,
-    }
+fn uncompressed(layer: &Part) -> LayerRef {
+    LayerRef { blob: layer.blob(), compression: Compression::None }
 }
 
 fn blob_path(digest: &Digest) -> String {
@@ -104,7 +158,7 @@ fn index(members: &[Member]) -> serde_json::Value {
             platform["variant"] = json!(member.platform.variant);
         }
         let mut descriptor = json!({
-            "mediaType": OCI_MANIFEST,
+            "mediaType": manifest::media_type(&member.manifest),
             "digest": Digest::of(&member.manifest),
             "size": member.manifest.len(),
             "platform": platform,
@@ -135,7 +189,7 @@ fn docker_manifest(members: &[Member]) -> serde_json::Value {
         json!({
             "Config": blob_path(&member.saved.image.id),
             "RepoTags": member.saved.names.iter().map(Reference::familiar).collect::<Vec<_>>(),
-            "Layers": member.layers.iter().map(|layer| blob_path(&layer.diff_id)).collect::<Vec<_>>(),
+            "Layers": member.layers.iter().map(|layer| blob_path(&layer.blob().digest)).collect::<Vec<_>>(),
         })
     };
     members.iter().map(entry).collect()
@@ -195,3 +249,6 @@ impl<W: Write> Archive<W> {
         self.output.flush().at("write", "archive")
     }
 }
+
+#[cfg(test)]
+mod tests;

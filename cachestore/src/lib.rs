@@ -8,6 +8,7 @@ pub mod disk;
 pub mod error;
 pub mod gc;
 pub mod images;
+pub mod kept;
 pub mod layer;
 pub mod leases;
 mod meta;

@@ -94,8 +94,8 @@ impl Store {
 }
 
 impl Store {
-    /// Removes trees whose record was never written, or is removed already, partial downloads that nobody resumed, and
-    /// what is remembered of contexts that nobody builds any more.
+    /// Removes trees and blobs whose record was never written, or is removed already, partial downloads that nobody
+    /// resumed, and what is remembered of contexts that nobody builds any more.
     fn remove_orphans(&mut self) -> Result<()> {
         let ids = |table: &str| {
             self.meta.read("list records", |connection| {
@@ -105,6 +105,7 @@ impl Store {
         };
         remove_unrecorded(&self.paths.layers(), &ids("layers")?)?;
         remove_unrecorded(&self.paths.snapshots(), &ids("snapshots")?)?;
+        remove_unrecorded(&self.paths.kept_blobs(), &ids("kept_blobs")?)?;
         self.remove_work_directories()?;
         remove_old(&self.paths.partials(), crate::leases::KEEP)?;
         remove_old(&self.paths.contexts(), KEEP_CONTEXTS)?;

@@ -2,7 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::Store;
 use crate::digest::Digest;
@@ -69,6 +70,27 @@ impl Partial {
         fault::point("download emptied");
         self.length_bytes = 0;
         Ok(self)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells whether the file that was opened is still the one under its name.
+    pub(crate) fn is_in_place(&self) -> Result<bool> {
+        let opened = self.file.metadata().at("inspect", &self.path)?;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (opened.dev(), opened.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("inspect", &self.path, error)),
+        }
+    }
+
+    /// Writes what is there to the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_all().at("sync", &self.path)?;
+        fault::point("download synced");
+        Ok(())
     }
 
     /// Removes it: the blob has been unpacked, or what was received is wrong.

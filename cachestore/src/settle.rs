@@ -8,6 +8,7 @@ use crate::Store;
 use crate::digest::Digest;
 use crate::disk::{fault, remove};
 use crate::error::{DatabaseContext, Error, IoContext, Result};
+use crate::kept;
 use crate::layer::Layer;
 use crate::layer::record::{COLUMNS, by_id};
 
@@ -70,7 +71,7 @@ impl Store {
 
     /// Removes a layer and everything that stands on it: images, snapshots, chains.
     fn drop_layer(&self, id: i64) -> Result<()> {
-        let (images, snapshots) = self.meta.write("drop layer", |transaction| {
+        let (images, snapshots, blobs) = self.meta.write("drop layer", |transaction| {
             by_id(transaction, id).doing("read layer")?;
             transaction
                 .execute_batch(
@@ -99,14 +100,19 @@ impl Store {
                      DELETE FROM chains WHERE id IN doomed;",
                 )
                 .doing("drop what needs the layer")?;
+            let blobs = kept::of_layer(transaction, id).doing("drop layer")?;
             transaction.execute("DELETE FROM layers WHERE id = ?", [id]).doing("drop layer")?;
-            Ok((images, snapshots))
+            Ok((images, snapshots, blobs))
         })?;
         for image in images {
             tracing::warn!(%image, "an image needed the lost layer; build or pull it again");
         }
         for snapshot in snapshots {
             remove::tree(&self.paths.snapshot(snapshot))?;
+        }
+        for blob in blobs {
+            remove::tree(&self.paths.kept_blob(blob))?;
+            fault::point("kept blob removed");
         }
         remove::tree(&self.paths.layer(id))
     }

@@ -6,6 +6,7 @@ use crate::Store;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::images::Image;
+use crate::kept::SIZE_OF_LAYER;
 use crate::layer::record::{COLUMNS, by_id};
 use crate::layer::{Layer, LayerId};
 use crate::snapshots::{Kind, Usage};
@@ -17,19 +18,24 @@ pub struct LayerUse {
     pub layer: Layer,
     /// When a build or a pull last used it: nanoseconds since 1970.
     pub used_at: i64,
+    /// Bytes of the blobs that are kept beside its tree.
+    pub kept_bytes: u64,
     /// How many images have it.
     pub images: usize,
 }
 
 impl Store {
-    /// Returns what all layers take together.
+    /// Returns what all layers take together, with the blobs that are kept of them.
     ///
     /// # Errors
     /// Those of the database.
     pub fn layers_usage(&self) -> Result<Usage> {
         self.meta.read("add up layers", |connection| {
             connection
-                .prepare_cached("SELECT coalesce(sum(disk_size), 0), coalesce(sum(inodes), 0) FROM layers")?
+                .prepare_cached(&format!(
+                    "SELECT coalesce(sum(disk_size + {SIZE_OF_LAYER}), 0),
+                         coalesce(sum(inodes), 0) + (SELECT count(*) FROM kept_blobs) FROM layers"
+                ))?
                 .query_row([], |row| {
                     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
                     Ok(Usage { size_bytes: number(0)?, inodes: number(1)? })
@@ -70,11 +76,14 @@ impl Store {
         }
         self.meta.read("list layers", |connection| {
             connection
-                .prepare_cached(&format!("SELECT {COLUMNS}, used_at FROM layers ORDER BY id"))?
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS}, used_at, {SIZE_OF_LAYER} AS kept FROM layers ORDER BY id"
+                ))?
                 .query_map([], |row| {
                     let layer = Layer::from_row(row)?;
                     let images = images.get(&layer.id).copied().unwrap_or(0);
-                    Ok(LayerUse { layer, used_at: row.get("used_at")?, images })
+                    let kept_bytes = row.get::<_, i64>("kept")?.cast_unsigned();
+                    Ok(LayerUse { layer, used_at: row.get("used_at")?, kept_bytes, images })
                 })?
                 .collect()
         })

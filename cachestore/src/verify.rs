@@ -4,8 +4,11 @@ mod chains;
 mod disk;
 mod images;
 
+use std::io;
+
 use crate::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
+use crate::kept::{self, KeptBlob};
 use crate::layer::Layer;
 use crate::layer::record::COLUMNS;
 
@@ -38,7 +41,7 @@ pub struct Checked {
 pub enum Depth {
     /// Records, and that what they name is there.
     Records,
-    /// Also the bytes of every layer: as slow as reading and hashing all of them.
+    /// Also the bytes of every layer and every kept blob: as slow as reading and hashing all of them.
     Content,
 }
 
@@ -104,17 +107,23 @@ impl Store {
     /// Layers that are removed meanwhile are not findings: each is protected while it is read.
     fn verify_content(&self, report: &mut Report<'_>) -> Result<()> {
         let lease = self.lease();
-        let layers: Vec<Layer> = self.meta.read("list layers", |connection| {
+        let (layers, kept): (Vec<Layer>, Vec<KeptBlob>) = self.meta.read("list layers", |connection| {
             let layers: Vec<Layer> = connection
                 .prepare(&format!("SELECT {COLUMNS} FROM layers ORDER BY id"))?
                 .query_map([], Layer::from_row)?
                 .collect::<rusqlite::Result<_>>()?;
             layers.iter().for_each(|layer| lease.hold(layer.id.0));
-            Ok(layers)
+            Ok((layers, kept::all(connection)?))
         })?;
         for layer in layers {
             let subject = format!("layer {}", layer.diff_id);
             self.check_content(&layer, &mut |problem| report.add("I2", &subject, problem))?;
+        }
+        // What is not even there has been said.
+        for blob in kept.iter().filter(|blob| self.is_kept_whole(blob)) {
+            if let Err(error) = self.write_kept(blob, io::sink()) {
+                report.add("I11", format!("kept blob {}", blob.blob.digest), chain(&error));
+            }
         }
         Ok(())
     }

@@ -64,6 +64,8 @@ pub(crate) struct Config {
 pub(crate) struct Images {
     /// What a pull of a name that was made here means.
     pub(crate) pull: PullPolicy,
+    /// Whether the compressed blobs of pulled layers are kept beside their trees.
+    pub(crate) keep_blobs: bool,
     /// Exceptions by name; the first pattern that matches counts.
     pub(crate) names: Vec<NamePolicy>,
 }
@@ -166,6 +168,7 @@ mod tests {
             r#"
             [images]
             pull = "registry"
+            keep_blobs = true
             [[images.names]]
             pattern = "docker.io/library/hello*"
             pull = "local"
@@ -178,6 +181,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.images.pull, PullPolicy::Registry);
+        assert_eq!((config.images.keep_blobs, Images::default().keep_blobs), (true, false));
         assert_eq!(config.images.names[0].pull, PullPolicy::Local);
         assert_eq!((config.cache.keep, config.cache.keep_unused.as_secs()), (5 << 30, 172_800));
         for (bad, named) in [

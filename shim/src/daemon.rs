@@ -98,7 +98,7 @@ impl Daemon {
         registrar.pin(pause_image.id);
         let client =
             Client::new(transfer::Config { host_dirs: vec![arguments.certs.clone()], ..Default::default() })?;
-        let puller = Puller::new(client, Arc::clone(&store));
+        let puller = Puller::new(client, Arc::clone(&store)).keep_blobs(config.images.keep_blobs);
         let policies = Policies::new(config.images.pull, config.images.names);
         let bell = Bell::default();
         let images =

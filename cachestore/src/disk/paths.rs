@@ -15,8 +15,9 @@ pub(crate) struct Paths {
     next_temporary: AtomicU64,
 }
 
-/// The directories that hold layers, snapshots, partial downloads, what builds remember of contexts, and work in progress.
-const FOLDERS: [&str; 5] = ["l", "s", "p", "c", "t"];
+/// The directories that hold layers, snapshots, kept blobs, partial downloads, what builds remember of contexts, and work
+/// in progress.
+const FOLDERS: [&str; 6] = ["l", "s", "b", "p", "c", "t"];
 
 impl Paths {
     pub(crate) fn new(root: &Path) -> Self {
@@ -69,6 +70,14 @@ impl Paths {
 
     pub(crate) fn snapshot(&self, id: i64) -> PathBuf {
         self.snapshots().join(base36(id.unsigned_abs()))
+    }
+
+    pub(crate) fn kept_blobs(&self) -> PathBuf {
+        self.root.join("b")
+    }
+
+    pub(crate) fn kept_blob(&self, id: i64) -> PathBuf {
+        self.kept_blobs().join(base36(id.unsigned_abs()))
     }
 
     pub(crate) fn partials(&self) -> PathBuf {

@@ -1,6 +1,7 @@
 //! Removal of what mark found, in an order that is safe to interrupt: records in one transaction, then bytes.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use rusqlite::{Connection, Transaction};
 
@@ -10,6 +11,7 @@ use crate::Store;
 use crate::digest::Digest;
 use crate::disk::fault;
 use crate::error::{DatabaseContext, Result};
+use crate::kept;
 use crate::leases;
 use crate::meta::now;
 
@@ -36,32 +38,46 @@ impl Store {
         policy: CachePolicy,
         mode: Mode,
     ) -> Result<Collected> {
-        let (collected, garbage) = self.meta.write("collect", |transaction| {
+        let (collected, places) = self.meta.write("collect", |transaction| {
             leases::expire(transaction)?;
             let graph = self.graph(transaction, images).doing("read references")?;
             let garbage = graph.garbage(policy, now());
             let collected = describe(transaction, &graph, &garbage).doing("read garbage")?;
-            if mode == Mode::Remove {
-                delete(transaction, &garbage)?;
-                garbage.layers.iter().for_each(|layer| self.discarded.announce(self.paths.layer(*layer)));
+            if mode == Mode::DryRun {
+                return Ok((collected, Vec::new()));
             }
-            Ok((collected, garbage))
+            let places = self.places(transaction, &garbage).doing("read garbage")?;
+            delete(transaction, &garbage)?;
+            places.iter().for_each(|place| self.discarded.announce(place.clone()));
+            Ok((collected, places))
         })?;
+        for place in &places {
+            fault::point("record removed");
+            self.discard(place)?;
+        }
         if mode == Mode::Remove {
-            for layer in &garbage.layers {
-                fault::point("layer record removed");
-                self.discard(&self.paths.layer(*layer))?;
-            }
             self.cleanup()?;
         }
         Ok(collected)
+    }
+
+    /// Returns where the bytes of garbage are: directories of layers, and blobs that are kept of them.
+    fn places(&self, connection: &Connection, garbage: &Garbage) -> rusqlite::Result<Vec<PathBuf>> {
+        let mut places = Vec::new();
+        for layer in &garbage.layers {
+            places.push(self.paths.layer(*layer));
+            let blobs = kept::of_layer(connection, *layer)?;
+            places.extend(blobs.into_iter().map(|blob| self.paths.kept_blob(blob)));
+        }
+        Ok(places)
     }
 
     fn graph(&self, connection: &Connection, without: &BTreeSet<Digest>) -> rusqlite::Result<Graph> {
         let mut graph = Graph { leased_layers: self.held.layers().into_iter().collect(), ..Graph::default() };
         graph.leased_layers.extend(leases::recorded_layers(connection)?);
         graph.needed_chains.extend(self.registered.chains());
-        for layer in rows(connection, "SELECT id, key, used_at, disk_size FROM layers", |row| {
+        let query = format!("SELECT id, key, used_at, disk_size + {} FROM layers", kept::SIZE_OF_LAYER);
+        for layer in rows(connection, &query, |row| {
             let key: Option<String> = row.get(1)?;
             let is_cache = key.is_some_and(|key| !key.starts_with("tar:"));
             let disk_size = row.get::<_, i64>(3)?.cast_unsigned();

@@ -7,7 +7,7 @@ use crate::disk::fault;
 use crate::error::{DatabaseContext, Error, Result};
 
 /// The migrations, in order; the first makes an empty database version 1.
-const MIGRATIONS: [&str; 1] = [schema::V1];
+const MIGRATIONS: [&str; 2] = [schema::V1, schema::V2];
 
 /// The version that this program writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -95,3 +95,15 @@ CREATE TABLE snapshots (
 ) STRICT;
 CREATE INDEX snapshots_by_parent ON snapshots (parent);
 ";
+
+/// Version 2.
+pub(super) const V2: &str = "
+-- Blobs of layers as a registry gave them: b/ID. They go with the layer that was unpacked from them.
+CREATE TABLE kept_blobs (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL UNIQUE,
+    size   INTEGER NOT NULL,
+    layer  INTEGER NOT NULL REFERENCES layers (id) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX kept_blobs_by_layer ON kept_blobs (layer);
+";

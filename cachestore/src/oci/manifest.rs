@@ -117,6 +117,12 @@ impl Document {
     }
 }
 
+/// Returns the media type by which a manifest calls itself; OCI's, which may be left out, if it says nothing.
+pub fn media_type(manifest: &[u8]) -> String {
+    let probe = serde_json::from_slice::<Probe>(manifest).ok();
+    probe.and_then(|probe| probe.media_type).unwrap_or_else(|| OCI_MANIFEST.to_owned())
+}
+
 impl Manifest {
     fn from_oci(manifest: &ImageManifest) -> Result<Self> {
         let config_type = manifest.config().media_type().to_string();

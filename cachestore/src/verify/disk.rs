@@ -1,4 +1,4 @@
-//! Records against directories: I1, I7, I8.
+//! Records against directories: I1, I7, I8, I11.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,6 +10,7 @@ use super::Report;
 use crate::Store;
 use crate::disk::paths::from_base36;
 use crate::error::{DatabaseContext, IoContext, Result};
+use crate::kept;
 use crate::snapshots::{Kind, rows};
 
 impl Store {
@@ -43,13 +44,37 @@ impl Store {
             }
         }
         let layers = layers.into_iter().map(|(id, _)| id).collect();
-        self.report_unrecorded(&self.paths.layers(), &layers, report)?;
+        self.verify_kept(connection, &layers, report)?;
+        self.report_unrecorded("I8", &self.paths.layers(), &layers, report)?;
         let snapshots = snapshots.into_iter().map(|row| row.id).collect();
-        self.report_unrecorded(&self.paths.snapshots(), &snapshots, report)
+        self.report_unrecorded("I8", &self.paths.snapshots(), &snapshots, report)
+    }
+
+    fn verify_kept(
+        &self,
+        connection: &Connection,
+        layers: &BTreeSet<i64>,
+        report: &mut Report<'_>,
+    ) -> Result<()> {
+        let kept = kept::all(connection).doing("read kept blobs")?;
+        for blob in &kept {
+            let subject = format!("kept blob {}", blob.blob.digest);
+            if !self.is_kept_whole(blob) {
+                let path = self.paths.kept_blob(blob.id);
+                let size = blob.blob.size_bytes;
+                report.add("I11", &subject, format!("{} is no file of {size} bytes", path.display()));
+            }
+            if !layers.contains(&blob.layer.0) {
+                report.add("I11", &subject, "its layer is not recorded");
+            }
+        }
+        let recorded = kept.into_iter().map(|blob| blob.id).collect();
+        self.report_unrecorded("I11", &self.paths.kept_blobs(), &recorded, report)
     }
 
     fn report_unrecorded(
         &self,
+        invariant: &'static str,
         directory: &Path,
         recorded: &BTreeSet<i64>,
         report: &mut Report<'_>,
@@ -58,7 +83,7 @@ impl Store {
             let path = entry.at("read", directory)?.path();
             let id = path.file_name().and_then(OsStr::to_str).and_then(from_base36);
             if !id.is_some_and(|id| recorded.contains(&id)) && !self.discarded.is_announced(&path) {
-                report.add("I8", path.display(), "it has no record");
+                report.add(invariant, path.display(), "it has no record");
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ pub(crate) fn assert_tidy(case: &str, store: &Store) {
     store.cleanup().expect("removed directories go");
     let names = |directory: &Path| fixture::names(directory);
     let root = names(store.dir());
-    let known = ["c", "format", "l", "lock", "meta.db", "meta.db-shm", "meta.db-wal", "p", "s", "t"];
+    let known = ["b", "c", "format", "l", "lock", "meta.db", "meta.db-shm", "meta.db-wal", "p", "s", "t"];
     assert!(root.iter().all(|name| known.contains(&name.as_str())), "{case}: {root:?}");
     assert_eq!(names(&store.dir().join("t")), [""; 0], "{case}: work in progress");
     for layer in names(&store.dir().join("l")) {
@@ -130,7 +130,7 @@ pub(crate) fn assert_empties(case: &str, store: &Store) {
     let checked = store.verify(Depth::Content, &mut |finding| findings.push(finding)).expect("it verifies");
     assert_eq!((checked.images, checked.layers, checked.blobs), (0, 0, 0), "{case}: {findings:?}");
     assert!(findings.is_empty(), "{case}: {findings:?}");
-    for folder in ["l", "s", "t", "p"] {
+    for folder in ["l", "s", "t", "p", "b"] {
         assert_eq!(fixture::names(&store.dir().join(folder)), [""; 0], "{case}: {folder}/ after everything");
     }
 }

@@ -9,7 +9,9 @@ use cachestore::{Digest, Store};
 mod support;
 
 pub(crate) use support::tar::{Tar, upper_tar};
-pub(crate) use support::{build, edit, fill, ingest, named, own_directory, put_image, temporary, write};
+pub(crate) use support::{
+    build, edit, fill, ingest, keep, named, own_directory, put_image, temporary, write,
+};
 
 /// Returns the names in a directory, sorted.
 pub(crate) fn names(directory: &Path) -> Vec<String> {

@@ -31,6 +31,8 @@ operations! {
     download: 2, operations::nothing, operations::download, true;
     restart_download: 2, operations::a_download, operations::restart_download, true;
     forget_download: 2, operations::a_download, operations::forget_download, true;
+    // Between rename and record the download is lost, and fetched again.
+    keep_download: 6, operations::a_whole_download, operations::keep_download, false;
     ingest: 18, operations::nothing, operations::ingest, true;
     ingest_what_is_there: 30, operations::an_ingested_layer, operations::ingest, true;
     build: 11, operations::nothing, operations::build, true;
@@ -41,7 +43,7 @@ operations! {
     move_tag: 2, operations::nothing, operations::move_tag, true;
     untag: 2, operations::nothing, operations::untag, true;
     remove_image: 2, operations::nothing, operations::remove_image, true;
-    collect: 31, operations::garbage, operations::collect, true;
+    collect: 33, operations::garbage, operations::collect, true;
     settle: 3, operations::nothing, operations::settle, true;
     tree_digest: 2, operations::nothing, operations::tree_digest, true;
     prepare_snapshot: 7, operations::nothing, operations::prepare_snapshot, true;

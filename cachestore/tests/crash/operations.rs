@@ -2,6 +2,7 @@
 
 use cachestore::gc::{CachePolicy, Mode};
 use cachestore::layer::{IfKeyed, LayerId};
+use cachestore::oci::manifest::BlobRef;
 use cachestore::snapshots::{Kind, Labels};
 use cachestore::{Digest, Error, Result, Store};
 
@@ -37,6 +38,37 @@ pub(crate) fn restart_download(store: &Store) {
 
 pub(crate) fn forget_download(store: &Store) {
     store.partial(&blob()).and_then(|partial| partial.remove()).expect("it goes");
+}
+
+/// The blob of the layer that [`ingest`] makes.
+fn upper_blob() -> BlobRef {
+    let tar = upper_tar();
+    BlobRef { digest: Digest::of(&tar), size_bytes: tar.len() as u64 }
+}
+
+/// A layer, and all of the blob that it was unpacked from.
+pub(crate) fn a_whole_download(store: &Store) {
+    ingest(store);
+    let mut partial = store.partial(&upper_blob().digest).expect("a download");
+    partial.append(&upper_tar()).expect("it grows");
+}
+
+/// Where the blob is kept already, nothing is left to be done.
+pub(crate) fn keep_download(store: &Store) {
+    let blob = upper_blob();
+    let lease = store.lease();
+    let below = layers(store, "base:1");
+    let layer =
+        store.layer_by_diff_id(blob.digest, Some(&below), &lease).expect("an answer").expect("a layer");
+    if store.kept_blobs().expect("the kept blobs").iter().any(|kept| kept.blob == blob) {
+        return;
+    }
+    let mut partial = store.partial(&blob.digest).expect("a download");
+    if partial.length_bytes() == 0 {
+        // The kill came between its rename and its record: what had no record is gone, and is fetched again.
+        partial.append(&upper_tar()).expect("it grows");
+    }
+    assert!(store.keep_blob(partial, &blob, layer.id).expect("it is kept"));
 }
 
 /// Returns the layers of an image, bottom first.
@@ -116,6 +148,8 @@ pub(crate) fn garbage(store: &Store) {
     pull(store);
     build(store);
     let image = store.expect_image("pulled:1").expect("the image");
+    let upper = *layers(store, "pulled:1").last().expect("a layer");
+    fixture::keep(store, &upper_tar(), upper);
     store.remove_image(&image.id).expect("it is removed");
     fixture::expire_leases(store.dir());
 }

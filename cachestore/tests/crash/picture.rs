@@ -48,6 +48,9 @@ pub(crate) fn of(store: &Store) -> Vec<String> {
             info.name, info.kind, info.parent, info.labels
         ));
     }
+    for kept in store.kept_blobs().expect("the kept blobs") {
+        picture.push(format!("kept blob {} {}", kept.blob.digest, kept.blob.size_bytes));
+    }
     let downloads = store.dir().join("p");
     for name in crate::fixture::names(&downloads) {
         let length = std::fs::metadata(downloads.join(&name)).expect("a download").len();

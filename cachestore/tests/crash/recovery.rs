@@ -78,6 +78,7 @@ fn leave_everything(store: &Path) {
         symlink("/etc", path.join("d/link")).expect("a link");
         fixture::write(&path.join("r"), b"x");
     };
+    fixture::write(&store.join("b/zz"), b"a blob without a record");
     for path in ["l/zz", "l/not-a-number", "s/zz", "t/1", "t/2"] {
         junk(&store.join(path));
     }
@@ -105,9 +106,35 @@ fn leftovers() {
     drop(store);
     leave_everything(&template);
     fixture::write(&template.join("c/young"), b"x");
-    walk_opening("leftovers", name, &template, 39, |case, store| {
+    walk_opening("leftovers", name, &template, 40, |case, store| {
         assert_eq!(picture::of(store), before, "{case}");
         assert_eq!(fixture::names(&store.contexts_dir()), ["young"], "{case}");
+    });
+}
+
+/// A store of the version before blobs were kept is brought up to date, whatever else has to be mended in it.
+#[test]
+fn version_1() {
+    if is_victim() {
+        return;
+    }
+    let name = "recovery::version_1";
+    let directory = fixture::temporary();
+    let template = directory.path().join("template");
+    fixture::fill(&open(&template));
+    fixture::edit(&template, "DROP TABLE kept_blobs; PRAGMA user_version = 1");
+    leave_everything(&template);
+    std::fs::remove_dir_all(template.join("b")).expect("it goes");
+    let before = {
+        let copy = copy(&template, &directory.path().join("before"));
+        picture::of(&open(&copy))
+    };
+    assert!(before.iter().all(|line| !line.starts_with("kept blob")), "{before:?}");
+    walk_opening("version 1", name, &template, 42, |case, store| {
+        assert_eq!(picture::of(store), before, "{case}");
+        let tar = fixture::Tar::default().file("kept", b"x").end();
+        fixture::keep(store, &tar, fixture::ingest(store, &tar, &[], &store.lease()).id);
+        assert_eq!(store.kept_blobs().expect("the kept blobs").len(), 1, "{case}");
     });
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cachestore::layer::{IfKeyed, Layer, LayerId, Step};
-use cachestore::oci::manifest::Compression;
+use cachestore::oci::manifest::{BlobRef, Compression};
 use cachestore::snapshots::{Kind, Labels};
 use cachestore::{Digest, Lease, Store};
 
@@ -27,6 +27,7 @@ pub(crate) fn temporary() -> tempfile::TempDir {
 pub(crate) fn fill(store: &Store) {
     let lease = store.lease();
     let base = ingest(store, &base_tar(), &[], &lease);
+    keep(store, &base_tar(), base.id);
     let top = build(store, &lease, ("step:app", "app"), &[base.id], IfKeyed::Keep);
     put_image(store, &lease, &[named(&base)], &["base:1"]);
     let layers = [named(&base), named(&top)];
@@ -57,6 +58,14 @@ pub(crate) fn own_directory(store: &Store, name: &str) -> std::path::PathBuf {
 pub(crate) fn ingest(store: &Store, tar: &[u8], below: &[LayerId], lease: &Lease) -> Layer {
     let unpacked = store.unpack(tar, Compression::None, Digest::of(tar)).expect("it is unpacked");
     store.commit_unpacked(unpacked, below, lease).expect("it is committed")
+}
+
+/// Keeps a tar as the blob of a layer, as a pull does.
+pub(crate) fn keep(store: &Store, tar: &[u8], layer: LayerId) {
+    let blob = BlobRef { digest: Digest::of(tar), size_bytes: tar.len() as u64 };
+    let mut download = store.partial(&blob.digest).expect("a download");
+    download.append(tar).expect("it grows");
+    assert!(store.keep_blob(download, &blob, layer).expect("it is kept"));
 }
 
 /// Commits what a build step made: new files, a file and a directory that are the same below, and what overlayfs leaves

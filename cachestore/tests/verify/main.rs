@@ -9,6 +9,7 @@ use cachestore::{Digest, Store};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
+mod kept;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -21,6 +22,8 @@ struct House {
     built: PathBuf,
     pulled: PathBuf,
     twice: PathBuf,
+    /// The blob of the layer that was pulled.
+    kept: PathBuf,
     _directory: tempfile::TempDir,
 }
 
@@ -40,7 +43,8 @@ impl House {
         let built = tree(&|layer| !layer.description.is_empty());
         let pulled = tree(&|layer| layer.description.is_empty() && layer.id != twice.id);
         let twice = tree(&|layer| layer.id == twice.id);
-        Self { built, pulled, twice, store, _directory: directory }
+        let kept = store.dir().join("b/1");
+        Self { built, pulled, twice, kept, store, _directory: directory }
     }
 
     fn image(&self, name: &str) -> String {

@@ -97,13 +97,22 @@ pub struct Puller {
     jobs: jobs::Jobs,
     turns: Arc<Semaphore>,
     target: Target,
+    keep_blobs: bool,
 }
 
 impl Puller {
     /// Makes a puller for images of this machine's platform.
     pub fn new(client: Client, store: Arc<Store>) -> Self {
         let turns = Arc::new(Semaphore::new(PARALLEL_LAYERS));
-        Self { client, store, jobs: jobs::Jobs::default(), turns, target: Target::host() }
+        Self { client, store, jobs: jobs::Jobs::default(), turns, target: Target::host(), keep_blobs: false }
+    }
+
+    /// Says whether the blob of each layer that is downloaded is kept in the store; without this it is removed once the
+    /// layer is recorded.
+    #[must_use]
+    pub fn keep_blobs(mut self, keep: bool) -> Self {
+        self.keep_blobs = keep;
+        self
     }
 
     /// Pulls an image. A tag beside a digest is not given to it.
@@ -131,6 +140,7 @@ impl Puller {
             lease: Arc::new(self.store.lease()),
             observer,
             reference: reference.clone(),
+            keep_blobs: self.keep_blobs,
         };
         let image = pull.complete(manifest_bytes, manifest, resolved.digest).await?;
         let up_to_date = before == Some(image.id);

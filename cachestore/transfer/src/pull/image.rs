@@ -29,6 +29,8 @@ pub(super) struct Pull {
     pub(super) lease: Arc<Lease>,
     pub(super) observer: Observer,
     pub(super) reference: Reference,
+    /// Whether blobs stay in the store when they have been unpacked.
+    pub(super) keep_blobs: bool,
 }
 
 /// A layer at its place in the image.
@@ -45,7 +47,7 @@ pub(super) struct Place {
 struct Stack {
     layers: Vec<LayerId>,
     /// Downloads of layers that depend on those below; they are of use until the image is recorded.
-    partials: Vec<(Digest, Partial)>,
+    partials: Vec<(BlobRef, LayerId, Partial)>,
 }
 
 impl Pull {
@@ -62,6 +64,7 @@ impl Pull {
         let names = self.names();
         let repo_digests = vec![self.reference.pinned_to(digest)];
         let (store, lease, jobs) = (Arc::clone(&self.store), Arc::clone(&self.lease), self.jobs.clone());
+        let keep_blobs = self.keep_blobs;
         self.block(move || {
             let new = NewImage {
                 config: &config,
@@ -72,10 +75,10 @@ impl Pull {
                 repo_digests: &repo_digests,
             };
             let image = store.put_image(&new, &lease)?;
-            for (blob, partial) in stack.partials {
-                // Another pull may be reading it; then that one removes it.
-                if let Some(_job) = jobs.begin_if_idle(blob) {
-                    partial.remove()?;
+            for (blob, layer, partial) in stack.partials {
+                // Another pull may be reading it; then that one sees to it.
+                if let Some(_job) = jobs.begin_if_idle(blob.digest) {
+                    put_away(&store, partial, keep_blobs.then_some((&blob, layer)))?;
                 }
             }
             Ok(image)
@@ -129,8 +132,8 @@ impl Pull {
         let mut waiting = self.bring(missing, &mut known).await?;
         for place in missing {
             if let Some((unpacked, partial)) = waiting.remove(&place.diff_id) {
-                stack.partials.push((place.layer.blob.digest, partial));
                 let layer = self.record_on(unpacked, stack.layers.clone()).await?;
+                stack.partials.push((place.layer.blob, layer, partial));
                 known.insert(place.diff_id, layer);
             }
             let layer = known.get(&place.diff_id).copied();
@@ -210,6 +213,18 @@ impl Pull {
 
     pub(super) fn task_failed(&self, problem: &tokio::task::JoinError) -> PullError {
         PullError::Task { reference: self.reference.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// Ends a download whose blob has been unpacked: keeps it with this layer, or removes it.
+pub(super) fn put_away(
+    store: &Store,
+    download: Partial,
+    keep: Option<(&BlobRef, LayerId)>,
+) -> cachestore::Result<()> {
+    match keep {
+        Some((blob, layer)) => store.keep_blob(download, blob, layer).map(drop),
+        None => download.remove(),
     }
 }
 

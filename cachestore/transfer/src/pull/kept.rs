@@ -4,10 +4,12 @@ use std::fs::File;
 use std::sync::Arc;
 
 use cachestore::Store;
+use cachestore::layer::LayerId;
 use cachestore::oci::manifest::BlobRef;
 use cachestore::partial::Partial;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::image::put_away;
 use super::jobs::Job;
 
 /// A blob's job, and a turn among all layers. Threads that work on the blob share it, since they go on for a moment when
@@ -45,6 +47,15 @@ impl Kept {
     /// Removes what was received.
     pub(super) fn remove(mut self) -> cachestore::Result<()> {
         self.partial.take().expect(TAKEN).remove()
+    }
+
+    /// Keeps what was received as the blob of a layer, or removes it.
+    pub(super) fn put_away(
+        mut self,
+        store: &Store,
+        keep: Option<(&BlobRef, LayerId)>,
+    ) -> cachestore::Result<()> {
+        put_away(store, self.partial.take().expect(TAKEN), keep)
     }
 
     /// Ends the job, and keeps what was received for a while longer.

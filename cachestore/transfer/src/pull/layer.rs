@@ -97,7 +97,7 @@ impl Pull {
         let ready = if unpacked.depends_on_lower() {
             Ready::Waiting(unpacked, kept.release())
         } else {
-            Ready::Recorded(self.record(unpacked, kept).await?)
+            Ready::Recorded(self.record(&place, unpacked, kept).await?)
         };
         self.observe(layer, Phase::Done, layer.blob.size_bytes);
         Ok(ready)
@@ -126,12 +126,13 @@ impl Pull {
         .await
     }
 
-    /// Records a layer that depends on no other, and then removes what it was unpacked from.
-    async fn record(&self, unpacked: Box<Unpacked>, kept: Kept) -> Result<LayerId, PullError> {
+    /// Records a layer that depends on no other, and then puts away what it was unpacked from.
+    async fn record(&self, place: &Place, unpacked: Box<Unpacked>, kept: Kept) -> Result<LayerId, PullError> {
         let (store, lease) = (Arc::clone(&self.store), Arc::clone(&self.lease));
+        let (blob, keep_blobs) = (place.layer.blob, self.keep_blobs);
         self.block(move || {
             let layer = store.commit_unpacked(*unpacked, &[], &lease)?;
-            kept.remove()?;
+            kept.put_away(&store, keep_blobs.then_some((&blob, layer.id)))?;
             Ok(layer.id)
         })
         .await

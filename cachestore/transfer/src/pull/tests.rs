@@ -2,6 +2,7 @@
 
 mod documents;
 mod image;
+mod keeping;
 mod kit;
 mod layers;
 mod resume;

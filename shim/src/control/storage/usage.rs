@@ -35,11 +35,10 @@ pub(super) fn report(store: &Store, verbose: bool) -> Result<api::DiskUsageRespo
             containers: count as u64,
         });
     }
-    let total = |keep: &dyn Fn(&LayerUse) -> bool| {
-        layers.iter().filter(|used| keep(used)).map(|used| used.layer.disk_size_bytes).sum::<u64>()
-    };
+    let total =
+        |keep: &dyn Fn(&LayerUse) -> bool| layers.iter().filter(|used| keep(used)).map(taken).sum::<u64>();
     let cache: Vec<_> = layers.iter().filter(|used| used.images == 0).collect();
-    let cache_bytes = cache.iter().map(|used| used.layer.disk_size_bytes).sum();
+    let cache_bytes = cache.iter().map(|used| taken(used)).sum();
     Ok(api::DiskUsageResponse {
         images: Some(api::UsageClass {
             count: images.len() as u64,
@@ -64,11 +63,16 @@ pub(super) fn report(store: &Store, verbose: bool) -> Result<api::DiskUsageRespo
     })
 }
 
+/// Bytes on the disk: its tree, and the blobs that are kept of it.
+fn taken(used: &LayerUse) -> u64 {
+    used.layer.disk_size_bytes + used.kept_bytes
+}
+
 fn cache_usage(used: &LayerUse) -> api::CacheUsage {
     api::CacheUsage {
         id: used.layer.diff_id.short(),
         description: used.layer.description.clone(),
-        size_bytes: used.layer.disk_size_bytes,
+        size_bytes: taken(used),
         created_at: Some(convert::from_nanoseconds(used.layer.created_at)),
         used_at: Some(convert::from_nanoseconds(used.used_at)),
         in_use: false,

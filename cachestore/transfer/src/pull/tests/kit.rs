@@ -135,6 +135,23 @@ impl World {
         Self { directory, store, puller }
     }
 
+    /// Makes a puller that keeps blobs.
+    pub(super) fn keeping() -> Self {
+        let mut world = Self::new();
+        world.puller = world.puller.keep_blobs(true);
+        world
+    }
+
+    /// Returns the digest of each blob that is kept, and that of its layer's tar.
+    pub(super) fn kept(&self) -> Vec<(Digest, Digest)> {
+        let layers = self.store.layer_uses().unwrap();
+        let diff_id = |id| layers.iter().find(|used| used.layer.id == id).unwrap().layer.diff_id;
+        let kept = self.store.kept_blobs().unwrap();
+        let mut kept: Vec<_> = kept.iter().map(|kept| (kept.blob.digest, diff_id(kept.layer))).collect();
+        kept.sort();
+        kept
+    }
+
     /// Makes a puller that takes up no broken stream: one break is the end of a pull.
     pub(super) fn impatient() -> Self {
         let mut world = Self::new();
