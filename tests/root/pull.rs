@@ -5,6 +5,7 @@ mod broken;
 mod cri;
 mod documents;
 mod failures;
+mod kept;
 mod killed;
 mod mirrors;
 mod shared;
