@@ -22,6 +22,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 use transfer::{Client, Puller};
 
 use crate::build::host::World;
@@ -35,6 +36,7 @@ use crate::control::peer::Allowed;
 use crate::control::storage::StorageService;
 use crate::cri::image::ImageService;
 use crate::cri::runtime::{Backend, RuntimeService};
+use crate::deadline::DeadlineLayer;
 use crate::images::Images;
 use crate::janitor::{self, Bell};
 use crate::pause;
@@ -148,11 +150,11 @@ impl Daemon {
         Ok(())
     }
 
-    fn snapshots(&self) -> Router {
-        Server::builder().add_service(SnapshotsServer::new(SnapshotService::new(Arc::clone(&self.store))))
+    fn snapshots(&self) -> Services {
+        server().add_service(SnapshotsServer::new(SnapshotService::new(Arc::clone(&self.store))))
     }
 
-    fn cri(&self, arguments: &Arguments) -> anyhow::Result<Router> {
+    fn cri(&self, arguments: &Arguments) -> anyhow::Result<Services> {
         let images = ImageServiceServer::new(ImageService::new(Arc::clone(&self.images)))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -163,22 +165,29 @@ impl Daemon {
             cgroup_parent: below(&arguments.cgroup, "pods"),
             pause: self.pause.clone(),
         });
-        Ok(Server::builder().add_service(images).add_service(runtime))
+        Ok(server().add_service(images).add_service(runtime))
     }
 
-    fn control(&self, arguments: &Arguments) -> Router {
+    fn control(&self, arguments: &Arguments) -> Services {
         let allowed = Allowed(arguments.allow.clone());
         let check = move |request| allowed.check(request);
         let daemon =
             DaemonService { store_dir: arguments.store.clone(), containerd: self.containerd.clone() };
         let images = ImagesService::new(Arc::clone(&self.images));
         let storage = StorageService::new(Arc::clone(&self.images));
-        Server::builder()
+        server()
             .add_service(DaemonServer::with_interceptor(daemon, check.clone()))
             .add_service(BuilderServer::with_interceptor(self.builds.clone(), check.clone()))
             .add_service(ImagesServer::with_interceptor(images, check.clone()))
             .add_service(StorageServer::with_interceptor(storage, check))
     }
+}
+
+/// The services of a socket.
+type Services = Router<Stack<DeadlineLayer, Identity>>;
+
+fn server() -> Server<Stack<DeadlineLayer, Identity>> {
+    Server::builder().layer(DeadlineLayer)
 }
 
 fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, work: impl Future<Output = ()> + Send + 'static) {

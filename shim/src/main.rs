@@ -7,6 +7,7 @@ mod containerd;
 mod control;
 mod cri;
 mod daemon;
+mod deadline;
 mod images;
 mod janitor;
 mod mountns;
