@@ -79,12 +79,11 @@ impl Bed {
     /// Returns the words with which a call of ctr to the instance's containerd begins.
     pub(crate) fn our_ctr(&self) -> String {
         let ctr = self.engine.program("ctr");
-        format!("'{}' --address '{}' --namespace k8s.io", ctr.display(), self.behind().display())
-    }
-
-    /// Returns the socket of the instance's containerd.
-    pub(crate) fn behind(&self) -> PathBuf {
-        self.instance.run_dir().join("containerd/containerd.sock")
+        format!(
+            "'{}' --address '{}' --namespace k8s.io",
+            ctr.display(),
+            self.instance.containerd_socket().display()
+        )
     }
 
     /// Returns crictl of our side and of the other.

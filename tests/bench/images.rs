@@ -34,7 +34,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     bed.serve(&set)?;
     let names: Vec<String> = set.images().iter().map(tests::images::Named::reference).collect();
     let mut ours = Client::connect(&bed.instance.socket())?;
-    let mut behind = Client::connect(&bed.behind())?;
+    let mut behind = Client::connect(&bed.instance.containerd_socket())?;
     let mut theirs = Client::connect(&bed.containerd.socket())?;
     for client in [&mut ours, &mut theirs] {
         client.pull(&names)?;

@@ -20,7 +20,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
 
     let before = bed.disk_bytes(bed.root())?;
     let [ours, theirs] = bed.crictls()?;
-    let mut ours = Side { crictl: ours, engine: Client::connect(&bed.behind())? };
+    let mut ours = Side { crictl: ours, engine: Client::connect(&bed.instance.containerd_socket())? };
     let mut theirs = Side { crictl: theirs, engine: Client::connect(&bed.containerd.socket())? };
     let mut times = [vec![pull(&bed, &mut ours, &image)?], Vec::new()];
     let grown = bed.disk_bytes(bed.root())?.saturating_sub(before);

@@ -54,7 +54,7 @@ fn registration(bed: &Bed, context: &Path, run: usize) -> Result<Duration> {
     }
     let name = name(run);
     let pid = bed.instance.pid("containerd")?;
-    let mut client = Client::connect(&bed.behind())?;
+    let mut client = Client::connect(&bed.instance.containerd_socket())?;
     ensure!(!client.has_image(&name)?, "{name} is there already");
     let build = bed.shimctl(&["build", "-t", &name, &context.to_string_lossy()])?;
     let built = bed.run(&format!("kill -STOP {pid}\n{build}"));

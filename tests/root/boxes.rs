@@ -12,8 +12,6 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use tests::eventually;
 use tests::host::{Host, Traces};
-use tests::instance::Instance;
-use tests::product;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -27,19 +25,6 @@ fn is_as_before(host: &Host, before: &Traces) -> Result<()> {
     let points = "find /var/log/pods /var/log/containers /var/lib/cni -maxdepth 0 -empty 2>/dev/null || true";
     assert_eq!(host.sh(points)?, "");
     Ok(())
-}
-
-/// Types `down`, with a lifecycle service that goes on where the last one died.
-fn go_down(host: &Host, instance: &Instance) -> Result<()> {
-    host.command(product::program("bootstrap")?).args(["start", "--if-left"]).run()?;
-    instance.down()
-}
-
-/// Returns the process ID of the lifecycle service.
-fn service(instance: &Instance) -> Result<u64> {
-    let status = instance.shimctl(&["status", "-o", "json"])?.output()?;
-    let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
-    status["pid"].as_u64().ok_or_else(|| anyhow::anyhow!("no pid in {status}"))
 }
 
 /// Kills processes as `kill -9` does, and waits for their end.

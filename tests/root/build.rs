@@ -42,9 +42,7 @@ impl Site {
     }
 
     fn on(host: Host) -> Result<Self> {
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[base_set()?])?;
         let shimd = Shimd::start(&host)?;
         let context = host.dir().join("context");
         files::dir(&context)?;

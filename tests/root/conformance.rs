@@ -29,10 +29,7 @@ fn focus(specs: &Report) -> String {
 
 fn is_no_worse(engine: &Engine) -> Result<()> {
     let host = Host::new()?;
-    let registry = Registry::start(&host)?;
-    registry.serve(&base_set()?)?;
-    registry.serve(&critest_set()?)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let _registry = Registry::stocked(&host, &[base_set()?, critest_set()?])?;
     let instance = Instance::up(&host, engine)?;
     let run = |focus: Option<&str>| {
         critest::run(&host, instance.in_box(critest::program()?)?, &instance.socket(), focus)

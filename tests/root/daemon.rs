@@ -281,9 +281,7 @@ fn resident(daemon: &Daemon) -> Result<u64> {
 #[test]
 fn memory_does_not_grow_with_calls() -> Result<()> {
     let host = Host::new()?;
-    let registry = Registry::start(&host)?;
-    registry.serve(&base_set()?)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let _registry = Registry::stocked(&host, &[base_set()?])?;
     let mut shimd = Shimd::start(&host)?;
     shimd.shimctl(&["pull", "-q", "busybox"])?.run()?;
     let socket = shimd.root().join("run/cri.sock");

@@ -28,10 +28,7 @@ struct World {
 impl World {
     fn new(engine: &Engine) -> Result<Self> {
         let host = Host::new()?;
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        registry.serve(&critest_set()?)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[base_set()?, critest_set()?])?;
         let instance = Instance::up(&host, engine)?;
         let crictl = instance.crictl()?;
         Ok(Self { host, registry, instance, crictl })

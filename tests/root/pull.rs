@@ -47,8 +47,7 @@ struct World {
 impl World {
     fn new() -> Result<Self> {
         let host = Host::new()?;
-        let registry = Registry::start(&host)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[])?;
         let shimd = Shimd::start(&host)?;
         Ok(Self { shimd, registry, host })
     }

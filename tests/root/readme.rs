@@ -68,9 +68,7 @@ fn the_tour_is_true() -> Result<()> {
     let shown = transcript(&files::text(format!("{REPOSITORY}/README.md"))?);
     ensure!(shown.len() > 15, "{shown:?}");
     let host = Host::new()?;
-    let registry = Registry::start(&host)?;
-    registry.serve(&golang_set()?)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let _registry = Registry::stocked(&host, &[golang_set()?])?;
     let before = host.traces()?;
     let outputs = host.dir().join("tour");
     files::dir(&outputs)?;

@@ -20,11 +20,10 @@ use tests::{eventually, files};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A host with an instance, and its containerd's `ctr`.
+/// A host with an instance.
 struct World {
     crictl: Crictl,
     instance: Instance,
-    engine: Engine,
     _registry: Registry,
     host: Host,
 }
@@ -32,15 +31,11 @@ struct World {
 impl World {
     fn new(engine: &Engine) -> Result<Self> {
         let host = Host::new()?;
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        registry.serve(&layers_set()?)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[base_set()?, layers_set()?])?;
         let instance = Instance::up(&host, engine)?;
-        let world =
-            Self { crictl: instance.crictl()?, instance, engine: engine.clone(), _registry: registry, host };
+        let world = Self { crictl: instance.crictl()?, instance, _registry: registry, host };
         world.shimctl(&["pull", "-q", "busybox"])?;
-        world.is_registered("busybox")?;
+        world.instance.until_registered("busybox")?;
         Ok(world)
     }
 
@@ -61,21 +56,15 @@ impl World {
             files::put(context.join("said"), format!("said by {name}"))?;
         }
         self.instance.shimctl_in(&context, &["build", "-q", "-t", name, "."])?.run()?;
-        self.is_registered(name)
-    }
-
-    fn ctr_command(&self, args: &[&str]) -> Result<Command> {
-        let ctr = self.instance.in_box(self.engine.program("ctr"))?.env("PATH", self.engine.path());
-        let socket = self.instance.run_dir().join("containerd/containerd.sock");
-        Ok(ctr.arg("-a").arg(socket).args(["-n", "k8s.io"]).args(args))
+        self.instance.until_registered(name)
     }
 
     fn ctr(&self, args: &[&str]) -> Result<String> {
-        self.ctr_command(args)?.stdout()
+        self.instance.ctr(args)?.stdout()
     }
 
     fn snapshots_command(&self, args: &[&str]) -> Result<Command> {
-        Ok(self.ctr_command(&["snapshots", "--snapshotter", "cachestore"])?.args(args))
+        Ok(self.instance.ctr(&["snapshots", "--snapshotter", "cachestore"])?.args(args))
     }
 
     fn snapshots(&self, args: &[&str]) -> Result<String> {
@@ -93,15 +82,6 @@ impl World {
         let mut lines: Vec<_> = listed.lines().skip(1).map(words).collect();
         lines.sort();
         Ok(lines)
-    }
-
-    fn is_registered(&self, name: &str) -> Result<()> {
-        eventually(SOON, &format!("the registration of {name}"), || {
-            let (images, leases) = (self.ctr(&["images", "ls", "-q"])?, self.ctr(&["leases", "ls", "-q"])?);
-            let named = images.lines().any(|line| line == format!("docker.io/library/{name}:latest"));
-            ensure!(named && !leases.contains("shimd-"), "images {images}, leases {leases}");
-            Ok(())
-        })
     }
 
     /// Returns the names of containerd's records of an image.

@@ -9,9 +9,7 @@ use tests::shimd::Shimd;
 #[test]
 fn what_was_pulled_outlives_the_daemon() -> Result<()> {
     let host = Host::new()?;
-    let registry = Registry::start(&host)?;
-    registry.serve(&base_set()?)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let _registry = Registry::stocked(&host, &[base_set()?])?;
     let mut shimd = Shimd::start(&host)?;
     shimd.shimctl(&["pull", "busybox"])?.run()?;
     let images = shimd.shimctl(&["images", "--format", "json"])?.stdout()?;

@@ -6,12 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::containerd::{Containerd, Engine};
 use tests::crictl::Crictl;
-use tests::eventually;
 use tests::files;
 use tests::host::Host;
 use tests::images::base_set;
@@ -22,7 +20,6 @@ use tests::registry::Registry;
 const RECORD_BYTES: u64 = 128 << 10;
 /// What telling containerd of an image may take besides: two small documents, names, a lease.
 const REGISTRATION_BYTES: u64 = 1 << 20;
-const SOON: Duration = Duration::from_secs(30);
 /// The files that are built into the images, from the smallest to the largest.
 const PAYLOADS: [(&str, usize); 2] = [("small", 2 << 20), ("large", 200 << 20)];
 
@@ -35,11 +32,8 @@ struct World {
 impl World {
     fn new() -> Result<Self> {
         let host = Host::new()?;
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        let certs = host.etc("shim/certs.d");
-        registry.mirror(&certs)?;
-        Ok(Self { host, certs, _registry: registry })
+        let registry = Registry::stocked(&host, &[base_set()?])?;
+        Ok(Self { certs: host.etc("shim/certs.d"), host, _registry: registry })
     }
 
     /// Makes the context of an image of two layers more than its base, one of which has a file of so many bytes.
@@ -105,21 +99,6 @@ fn is_mounted_upon_the_store(instance: &Instance, container: &str, image: &str) 
     Ok(directories.len())
 }
 
-/// Waits until containerd knows the image, and the lease of its registration is gone.
-fn is_registered(instance: &Instance, engine: &Engine, name: &str) -> Result<()> {
-    let socket = instance.run_dir().join("containerd/containerd.sock");
-    let ctr = |args: &[&str]| -> Result<String> {
-        let ctr = instance.in_box(engine.program("ctr"))?.arg("-a").arg(&socket);
-        ctr.args(["-n", "k8s.io"]).args(args).stdout()
-    };
-    eventually(SOON, "the image's registration", || {
-        let (images, leases) = (ctr(&["images", "ls", "-q"])?, ctr(&["leases", "ls", "-q"])?);
-        let named = images.lines().any(|line| line == format!("docker.io/library/{name}:latest"));
-        ensure!(named && !leases.contains("shimd-"), "images {images}, leases {leases}");
-        Ok(())
-    })
-}
-
 /// What a container of an image cost.
 struct Cost {
     /// Bytes written to tell containerd of the image.
@@ -144,7 +123,7 @@ fn nothing_is_copied(engine: &Engine) -> Result<()> {
         let before = world.written(containerd)?;
         instance.shimctl_in(&context, &["build", "-q", "-t", name, "."])?.run()?;
         let built = world.written(shimd)?;
-        is_registered(&instance, engine, name)?;
+        instance.until_registered(name)?;
         let told = (world.written(shimd)?, world.written(containerd)?);
         let container = run(&crictl, name, name)?;
         let run = world.written(shimd)? - told.0 + world.written(containerd)? - told.1;

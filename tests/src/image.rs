@@ -3,7 +3,7 @@
 //! The same input gives the same bytes, as long as the compression libraries stay the same.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -140,25 +140,6 @@ impl Layer {
         compression: Compression,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<Self> {
-        Self::compress(blobs, compression, |plain| tar::write(plain, entries))
-    }
-
-    /// Writes a layer from a tar made elsewhere, whatever is in it.
-    ///
-    /// # Errors
-    /// The blob cannot be written.
-    pub fn from_tar(blobs: &Blobs, compression: Compression, mut tar: impl Read) -> Result<Self> {
-        Self::compress(blobs, compression, |plain| {
-            io::copy(&mut tar, plain).context("copy a tar")?;
-            Ok(())
-        })
-    }
-
-    fn compress(
-        blobs: &Blobs,
-        compression: Compression,
-        write: impl FnOnce(&mut Plain) -> Result<()>,
-    ) -> Result<Self> {
         let blob = tempfile::NamedTempFile::new_in(&blobs.0).context("make a blob")?;
         let file = Summed::new(BufWriter::new(blob.reopen().context("open a blob")?));
         let mut plain = Summed::new(match compression {
@@ -168,7 +149,7 @@ impl Layer {
             }
             Compression::Zstd => Encoder::Zstd(zstd::Encoder::new(file, 3).context("zstd")?),
         });
-        write(&mut plain)?;
+        tar::write(&mut plain, entries)?;
         let (encoder, diff_id, tar_bytes) = plain.finish();
         let file = match encoder {
             Encoder::None(file) => Ok(file),
@@ -183,7 +164,6 @@ impl Layer {
 }
 
 type BlobFile = Summed<BufWriter<File>>;
-type Plain = Summed<Encoder>;
 
 enum Encoder {
     None(BlobFile),

@@ -18,13 +18,15 @@ pub const DEFAULT_ROOT: &str = "/var/lib/shim";
 
 /// How long a part that was ended may take until it is ready again, with its pause.
 const BACK_LIMIT: Duration = Duration::from_secs(60);
+/// How long containerd may take to be told of an image.
+const REGISTRATION_LIMIT: Duration = Duration::from_secs(30);
 
 /// An instance in a host. Nothing ends it but `down` and the end of the host.
 #[derive(Debug, Clone)]
 pub struct Instance {
     host: Host,
     root: PathBuf,
-    path: String,
+    engine: Engine,
 }
 
 impl Instance {
@@ -40,7 +42,7 @@ impl Instance {
 
     /// Describes an instance that is not up yet.
     pub fn new(host: &Host, engine: &Engine, root: &Path) -> Self {
-        Self { host: host.clone(), root: root.to_path_buf(), path: engine.path() }
+        Self { host: host.clone(), root: root.to_path_buf(), engine: engine.clone() }
     }
 
     /// Types `shimctl up --no-kubernetes`.
@@ -65,7 +67,7 @@ impl Instance {
     /// # Errors
     /// It is not built.
     pub fn shimctl_in(&self, dir: &Path, args: &[&str]) -> Result<Command> {
-        let command = self.host.command_in(dir, product::program("shimctl")?).env("PATH", &self.path);
+        let command = self.host.command_in(dir, product::program("shimctl")?).env("PATH", self.engine.path());
         Ok(command.arg("--root").arg(&self.root).args(args))
     }
 
@@ -87,15 +89,31 @@ impl Instance {
         Crictl::new(&self.host, &self.socket())
     }
 
+    /// Returns what `shimctl status` says.
+    ///
+    /// # Errors
+    /// The lifecycle service does not answer.
+    pub fn status(&self) -> Result<Value> {
+        // Exit code 1: a part is not ready.
+        let output = self.shimctl(&["status", "-o", "json"])?.output()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("not JSON: {output}"))
+    }
+
+    /// Returns the process ID of the lifecycle service as the host knows it.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn service_pid(&self) -> Result<u64> {
+        let status = self.status()?;
+        status["pid"].as_u64().with_context(|| format!("no pid in {status}"))
+    }
+
     /// Returns what `shimctl status` says of a part: its `state`, `pid`, `restarts` and so on.
     ///
     /// # Errors
     /// The lifecycle service does not answer, or has no such part.
     pub fn part(&self, name: &str) -> Result<Value> {
-        // Exit code 1: a part is not ready.
-        let output = self.shimctl(&["status", "-o", "json"])?.output()?;
-        let status: Value =
-            serde_json::from_str(&output.stdout).with_context(|| format!("not JSON: {output}"))?;
+        let status = self.status()?;
         let parts = status["parts"].as_array().with_context(|| format!("no parts in {status}"))?;
         let part = parts.iter().find(|part| part["name"] == name);
         part.cloned().with_context(|| format!("no part {name} in {status}"))
@@ -109,6 +127,34 @@ impl Instance {
         let pid = self.pid("containerd")?.to_string();
         let command = self.host.command("nsenter").args(["--target", &pid, "--mount", "--net", "--"]);
         Ok(command.arg(program))
+    }
+
+    /// Returns the socket of its containerd.
+    pub fn containerd_socket(&self) -> PathBuf {
+        self.run_dir().join("containerd/containerd.sock")
+    }
+
+    /// Prepares a call of `ctr` for its containerd, in the namespace of the CRI and in the box.
+    ///
+    /// # Errors
+    /// containerd does not run.
+    pub fn ctr(&self, args: &[&str]) -> Result<Command> {
+        let ctr = self.in_box(self.engine.program("ctr"))?.env("PATH", self.engine.path());
+        Ok(ctr.arg("-a").arg(self.containerd_socket()).args(["-n", "k8s.io"]).args(args))
+    }
+
+    /// Waits until containerd knows the image `docker.io/library/NAME:latest`, and no registration is under way.
+    ///
+    /// # Errors
+    /// It is not told.
+    pub fn until_registered(&self, name: &str) -> Result<()> {
+        let list = |of: &str| self.ctr(&[of, "ls", "-q"])?.stdout();
+        eventually(REGISTRATION_LIMIT, &format!("the registration of {name}"), || {
+            let (images, leases) = (list("images")?, list("leases")?);
+            let named = images.lines().any(|line| line == format!("docker.io/library/{name}:latest"));
+            ensure!(named && !leases.contains("shimd-"), "images {images}, leases {leases}");
+            Ok(())
+        })
     }
 
     /// Returns the process ID of a part as the host knows it.
@@ -127,6 +173,14 @@ impl Instance {
     pub fn kill(&self, name: &str) -> Result<()> {
         let pid = self.pid(name)?;
         self.host.command("kill").args(["-9", &pid.to_string()]).run()?;
+        self.until_back(name, pid)
+    }
+
+    /// Waits until a part whose process had this ID is ready again.
+    ///
+    /// # Errors
+    /// It does not come back; with the instance's logs.
+    pub fn until_back(&self, name: &str, pid: u64) -> Result<()> {
         eventually(BACK_LIMIT, &format!("{name} to be ready again"), || {
             let now = self.part(name)?;
             ensure!(now["pid"] != pid && now["state"] == "ready", "{now}");

@@ -80,6 +80,17 @@ impl Registry {
         Self::with(host, &Options::default())
     }
 
+    /// Starts a registry with the images of these sets, from which the product of this host pulls.
+    ///
+    /// # Errors
+    /// As [`Registry::start`], [`Registry::serve`] and [`Registry::mirror`].
+    pub fn stocked(host: &Host, sets: &[Set]) -> Result<Self> {
+        let registry = Self::start(host)?;
+        sets.iter().try_for_each(|set| registry.serve(set))?;
+        registry.mirror(&host.etc("shim/certs.d"))?;
+        Ok(registry)
+    }
+
     /// Starts a registry without images.
     ///
     /// # Errors

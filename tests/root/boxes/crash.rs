@@ -6,7 +6,7 @@ use tests::containerd::Engine;
 use tests::host::Host;
 use tests::instance::{DEFAULT_ROOT, Instance};
 
-use super::{go_down, is_as_before};
+use super::is_as_before;
 
 /// Fewer failpoints than this are a walk that ended too early.
 const LEAST: u64 = 20;
@@ -51,7 +51,7 @@ fn every_moment_of_up(goes_on: bool) -> Result<()> {
         if died && goes_on {
             walk.instance.start()?;
         }
-        go_down(&walk.host, &walk.instance)?;
+        walk.instance.down()?;
         is_as_before(&walk.host, &before)?;
         if !died {
             break;
@@ -85,7 +85,7 @@ fn both_go_on_from_every_moment_of_down() -> Result<()> {
         if nth % 2 == 0 {
             walk.instance.start()?;
         }
-        go_down(&walk.host, &walk.instance)?;
+        walk.instance.down()?;
         is_as_before(&walk.host, &before)?;
     }
     is_as_before(&walk.host, &before)

@@ -12,7 +12,7 @@ use tests::instance::{DEFAULT_ROOT, Instance};
 use tests::registry::Registry;
 use tests::{eventually, files};
 
-use super::{SOON, go_down, is_as_before, kill, service};
+use super::{SOON, is_as_before, kill};
 
 /// Parts that are processes.
 const PARTS: [&str; 3] = ["box", "shimd", "containerd"];
@@ -31,9 +31,7 @@ struct Ship {
 
 impl Ship {
     fn new(host: Host, engine: &Engine) -> Result<Self> {
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[base_set()?])?;
         let instance = Instance::up(&host, engine)?;
         let crictl = instance.crictl()?;
         crictl.run(&["pull", "busybox"])?;
@@ -79,7 +77,7 @@ fn pods_outlive_any_of_ours_and_all() -> Result<()> {
 
     // The lifecycle service, however it ends: nothing else notices, and the next one takes everything over.
     for signal in ["-TERM", "-KILL"] {
-        let (pids, service_pid) = (ship.pids()?, service(&ship.instance)?);
+        let (pids, service_pid) = (ship.pids()?, ship.instance.service_pid()?);
         ship.host.command("kill").args([signal, &service_pid.to_string()]).run()?;
         eventually(SOON, "the end of the service", || {
             ship.instance.shimctl(&["status"])?.fails_with(3).map(drop)
@@ -113,7 +111,7 @@ fn pods_outlive_any_of_ours_and_all() -> Result<()> {
     assert_eq!(ship.namespaces(ship.instance.pid("containerd")?)?, the_box);
 
     // All of ours at once, and nobody is left to start anything again.
-    let all: Vec<u64> = std::iter::once(service(&ship.instance)?).chain(ship.pids()?).collect();
+    let all: Vec<u64> = std::iter::once(ship.instance.service_pid()?).chain(ship.pids()?).collect();
     kill(&ship.host, &all)?;
     ship.instance.start()?;
     assert_eq!(ship.passenger()?, passenger, "after all of ours died");
@@ -122,9 +120,9 @@ fn pods_outlive_any_of_ours_and_all() -> Result<()> {
     next.start("next", "busybox", &["sleep", "1000"])?;
 
     // All of ours once more, and down it goes.
-    let all: Vec<u64> = std::iter::once(service(&ship.instance)?).chain(ship.pids()?).collect();
+    let all: Vec<u64> = std::iter::once(ship.instance.service_pid()?).chain(ship.pids()?).collect();
     kill(&ship.host, &all)?;
-    go_down(&ship.host, &ship.instance)?;
+    ship.instance.down()?;
     let Ship { host, _registry: registry, .. } = ship;
     drop(registry);
     host.sh("rm -rf /etc/shim")?;
@@ -167,12 +165,12 @@ fn down_asks_containers_to_end_before_it_kills_them() -> Result<()> {
 #[test]
 fn down_needs_no_service_that_runs() -> Result<()> {
     let ship = Ship::new(Host::new()?, &Engine::debian()?)?;
-    kill(&ship.host, &[service(&ship.instance)?])?;
+    kill(&ship.host, &[ship.instance.service_pid()?])?;
     ship.instance.down()?;
     assert_eq!(ship.host.sh("pgrep -l 'sleep|containerd|shimd|bootstrap' || true")?, "");
     ship.instance.start()?;
     ship.crictl.run_pod("again")?.start("again", "busybox", &["sleep", "1000"])?;
-    let all: Vec<u64> = std::iter::once(service(&ship.instance)?).chain(ship.pids()?).collect();
+    let all: Vec<u64> = std::iter::once(ship.instance.service_pid()?).chain(ship.pids()?).collect();
     kill(&ship.host, &all)?;
     ship.instance.down()?;
     assert_eq!(

@@ -60,9 +60,7 @@ impl Site {
             .args(["netns", "exec", "world", "busybox", "httpd", "-f", "-p", "192.0.2.2:8000", "-h"])
             .arg(&www);
         let page = host.daemon("page", page)?;
-        let registry = Registry::start(&host)?;
-        registry.serve(&base_set()?)?;
-        registry.mirror(&host.etc("shim/certs.d"))?;
+        let registry = Registry::stocked(&host, &[base_set()?])?;
         host.sh(script)?;
         let instance = Instance::up(&host, engine)?;
         let crictl = instance.crictl()?;

@@ -18,8 +18,7 @@ const FAST: &str = "tc qdisc del dev lo root";
 /// A registry that serves one image, `big`, of 12 MB in three layers, and a shimd.
 fn with_big() -> Result<(Host, Registry, Shimd)> {
     let host = Host::new()?;
-    let registry = Registry::start(&host)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let registry = Registry::stocked(&host, &[])?;
     let set = Set::make(host.dir().join("set"), |maker| {
         let mut recipe = Recipe::default();
         for number in 1..=3 {

@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use tests::containerd::Engine;
-use tests::{eventually, files};
+use tests::files;
 
 use super::World;
 
 /// How long after the build, in seconds. A registration takes about a tenth of one.
 const MOMENTS: [&str; 4] = ["0", "0.01", "0.03", "0.06"];
-const BACK: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn the_next_pod_starts(engine: &Engine) -> Result<()> {
     let world = World::new(engine)?;
@@ -24,11 +23,7 @@ fn the_next_pod_starts(engine: &Engine) -> Result<()> {
             let pid = world.instance.pid(part)?;
             let script = format!("{shimctl} build -q -t {name} . && sleep {moment} && kill -9 {pid}");
             world.host.command_in(&context, "sh").args(["-euc", &script]).run()?;
-            eventually(BACK, &format!("{part} to be back"), || {
-                let now = world.instance.part(part)?;
-                anyhow::ensure!(now["pid"] != pid && now["state"] == "ready", "{now}");
-                Ok(())
-            })?;
+            world.instance.until_back(part, pid)?;
             let pod = world.crictl.run_pod(&name)?;
             let container = pod.start("made", &name, &[])?;
             assert_eq!(world.crictl.run(&["exec", &container, "cat", "/made"])?, format!("{name}\nmore"));

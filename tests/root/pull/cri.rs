@@ -12,9 +12,7 @@ use super::access::{PRIVATE, private_registry};
 #[test]
 fn with_and_without_credentials() -> Result<()> {
     let host = Host::new()?;
-    let mut registry = Registry::start(&host)?;
-    registry.serve(&base_set()?)?;
-    registry.mirror(&host.etc("shim/certs.d"))?;
+    let mut registry = Registry::stocked(&host, &[base_set()?])?;
     let (_private, id) = private_registry(&host)?;
     let instance = Instance::up(&host, &Engine::debian()?)?;
     let crictl = instance.crictl()?;

@@ -22,7 +22,7 @@ fn unpacks(engine: &Engine) -> Result<()> {
     let failed = world.snapshots_command(&["info", &top])?.fails_with(1)?;
     ensure!(failed.stderr.contains("not found"), "{failed}");
 
-    let mut import = world.ctr_command(&["images", "import", "--snapshotter", "cachestore"])?;
+    let mut import = world.instance.ctr(&["images", "import", "--snapshotter", "cachestore"])?;
     if engine.version.0 > 1 {
         // containerd 2 imports through a service that has to be told of each snapshotter.
         import = import.arg("--local");
@@ -34,7 +34,7 @@ fn unpacks(engine: &Engine) -> Result<()> {
     let own = world.host.sh("ls /var/lib/shim/store/s")?;
     assert_eq!(own.lines().count(), 1, "{own}");
     let run = ["run", "--rm", "--snapshotter", "cachestore", "docker.io/library/top:latest", "one"];
-    assert_eq!(world.ctr_command(&run)?.args(["/bin/busybox", "cat", "/said"]).stdout()?, "said by top");
+    assert_eq!(world.instance.ctr(&run)?.args(["/bin/busybox", "cat", "/said"]).stdout()?, "said by top");
     world.verify()?;
 
     // Neither collection takes what containerd unpacked, nor what is below.
@@ -43,7 +43,7 @@ fn unpacks(engine: &Engine) -> Result<()> {
     for part in ["containerd", "shimd"] {
         world.instance.kill(part)?;
         eventually(SOON, "containerd to reach the snapshotter", || world.info(&top))?;
-        assert_eq!(world.ctr_command(&run)?.args(["/bin/busybox", "cat", "/said"]).stdout()?, "said by top");
+        assert_eq!(world.instance.ctr(&run)?.args(["/bin/busybox", "cat", "/said"]).stdout()?, "said by top");
     }
     world.verify()?;
 
