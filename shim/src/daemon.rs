@@ -1,8 +1,6 @@
 //! The composition root: everything is built here, served, and drained.
 
 use std::future::Future;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +14,7 @@ use proto::control::images_server::ImagesServer;
 use proto::control::storage_server::StorageServer;
 use proto::cri::image_service_server::ImageServiceServer;
 use proto::snapshots::snapshots_server::SnapshotsServer;
-use tokio::net::UnixListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -42,6 +38,7 @@ use crate::janitor::{self, Bell};
 use crate::pause;
 use crate::policy::Policies;
 use crate::snapshotter::SnapshotService;
+use crate::socket;
 
 /// How long calls that are under way may take after SIGTERM. Streams of events have no end of their own.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -133,7 +130,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         std::fs::create_dir_all(&arguments.run)
             .with_context(|| format!("cannot create {}", arguments.run.display()))?;
-        let bind = |name, mode| bind(&arguments.run, name, mode);
+        let bind = |name, mode| socket::bind(&arguments.run, name, mode);
         let sockets = [
             (bind("snapshots.sock", 0o600)?, self.snapshots()),
             (bind("cri.sock", 0o600)?, self.cri(arguments)?),
@@ -143,7 +140,7 @@ impl Daemon {
         for (socket, router) in sockets {
             let stopped = stop.clone().cancelled_owned();
             tasks.spawn(async move {
-                router.serve_with_incoming_shutdown(UnixListenerStream::new(socket), stopped).await?;
+                router.serve_with_incoming_shutdown(socket::connections(socket), stopped).await?;
                 Ok(())
             });
         }
@@ -199,23 +196,6 @@ fn spawn(tasks: &mut JoinSet<anyhow::Result<()>>, work: impl Future<Output = ()>
 
 fn below(cgroup: &str, name: &str) -> String {
     if cgroup.is_empty() { String::new() } else { format!("{}/{name}", cgroup.trim_end_matches('/')) }
-}
-
-/// Binds a socket under a temporary name and renames it, so that it is never there without somebody listening and a
-/// stale one is replaced. The store's lock has shown that no other shimd of this instance runs.
-fn bind(directory: &Path, name: &str, mode: u32) -> anyhow::Result<UnixListener> {
-    let path: PathBuf = directory.join(name);
-    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
-    let context = || format!("cannot listen on {}", path.display());
-    drop(std::fs::remove_file(&temporary));
-    let listener = UnixListener::bind(&temporary).with_context(context)?;
-    std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(mode)).with_context(context)?;
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "sockets in the run directory need not survive a power failure"
-    )]
-    std::fs::rename(&temporary, &path).with_context(context)?;
-    Ok(listener)
 }
 
 async fn signalled() -> anyhow::Result<&'static str> {

@@ -14,6 +14,7 @@ mod mountns;
 mod pause;
 mod policy;
 mod snapshotter;
+mod socket;
 mod status;
 
 use std::process::ExitCode;
