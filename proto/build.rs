@@ -8,6 +8,7 @@ const FILES: &[&str] = &[
     "containerd/snapshots.proto",
     "control/control.proto",
     "lifecycle/lifecycle.proto",
+    "lifecycle/ports.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -11,7 +11,7 @@ const TOP: [&str; 9] =
     ["Cargo.lock", "Cargo.toml", "README.md", "bootstrap", "cachestore", "proto", "shim", "target", "tests"];
 
 /// The crates, their folders, and the crates of this workspace that each may depend on.
-const CRATES: [(&str, &str, &[&str]); 8] = [
+const CRATES: [(&str, &str, &[&str]); 9] = [
     ("proto", "proto", &[]),
     ("cachestore", "cachestore", &[]),
     ("transfer", "cachestore/transfer", &["cachestore"]),
@@ -19,6 +19,7 @@ const CRATES: [(&str, &str, &[&str]); 8] = [
     ("shim", "shim", &["builder", "cachestore", "proto", "transfer"]),
     ("shimctl", "shim/ctl", &["proto"]),
     ("bootstrap", "bootstrap", &["proto"]),
+    ("controllers", "bootstrap/controllers", &["proto"]),
     ("tests", "tests", &["bootstrap", "builder", "cachestore", "proto", "shim", "shimctl", "transfer"]),
 ];
 

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::component::{self, BundleArguments, FillArguments};
 use crate::enter::{self, EnterArguments};
 use crate::fault;
 use crate::hold::{self, HoldArguments};
@@ -15,8 +16,6 @@ use crate::paths::{DEFAULT_ROOT, Paths};
 use crate::start::{self, StartArguments};
 use crate::{doctor, service};
 
-/// The exit code of a command that was used wrongly; clap's own is the same.
-const USAGE: u8 = 2;
 /// What is logged unless the environment asks for something else.
 const LOG_FILTER: &str = "info";
 /// Where the service shall die, for tests: see [`fault::Failpoint`].
@@ -41,6 +40,12 @@ enum Command {
     Serve,
     /// Say what this machine lacks, and what mends it
     Doctor,
+    /// Build the components of Kubernetes into a cache, and say where they are
+    #[command(hide = true)]
+    Components(FillArguments),
+    /// Write all components of a running instance into one archive
+    #[command(hide = true)]
+    Bundle(BundleArguments),
     /// Keep the namespaces of the box
     #[command(hide = true)]
     Hold(HoldArguments),
@@ -73,10 +78,13 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Enter(arguments) => enter::run(arguments).map(done),
         Command::Probe => probe::run().map(done),
         Command::Doctor => block_on(doctor::run(&Paths::new(&cli.root)?)),
-        Command::Start(arguments) if !arguments.no_kubernetes && !arguments.if_left => {
-            use std::io::Write;
-            writeln!(std::io::stderr(), "Error: Kubernetes comes with a later version; use --no-kubernetes")?;
-            Ok(ExitCode::from(USAGE))
+        Command::Components(arguments) => {
+            start_log("warn")?;
+            block_on(component::fill(&Paths::new(&cli.root)?, arguments)).map(done)
+        }
+        Command::Bundle(arguments) => {
+            start_log("warn")?;
+            block_on(component::bundle(&Paths::new(&cli.root)?, arguments)).map(done)
         }
         Command::Start(arguments) => {
             start_log("warn")?;
@@ -90,6 +98,8 @@ fn execute(cli: &Cli) -> anyhow::Result<ExitCode> {
             // It fails for the leader of a group, which nothing at a terminal can interrupt either.
             rustix::process::setsid().ok();
             rustix::process::umask(enter::UMASK);
+            // Whoever speaks TLS in this process speaks it with this; only a second call could fail.
+            rustls::crypto::ring::default_provider().install_default().ok();
             block_on(service::run(Paths::new(&cli.root)?)).map(done)
         }
     }

@@ -1,5 +1,8 @@
 //! Every program of the machine that is run to its end: its command line is here, and what it prints is read here.
 
+pub(crate) mod kubeadm;
+pub(crate) mod tied;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -213,6 +216,30 @@ pub(crate) async fn user_id(name: &str) -> Result<u32> {
         .map_err(|_| Error::invalid(format!("user {name:?}"), format!("id said {:?}", said.trim())))
 }
 
+/// Who a user is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) home: PathBuf,
+}
+
+/// Returns who a user is, by name or number.
+pub(crate) async fn account(name: &str) -> Result<Account> {
+    let said = Run::new(&["getent", "passwd", "--", name]).text().await?;
+    parse_account(&said)
+        .ok_or_else(|| Error::invalid(format!("user {name:?}"), format!("getent said {:?}", said.trim())))
+}
+
+/// Reads a line of passwd(5).
+fn parse_account(line: &str) -> Option<Account> {
+    let fields: Vec<&str> = line.trim_end().split(':').collect();
+    let [_, _, uid, gid, _, home, _] = fields[..] else { return None };
+    let home = PathBuf::from(home);
+    Some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        .filter(|found| found.home.is_absolute())
+}
+
 /// Returns what a containerd says of its version.
 pub(crate) async fn containerd_version(program: &Path) -> Result<String> {
     Run { words: vec![program.into(), "--version".into()], input: None }.text().await
@@ -259,6 +286,21 @@ mod tests {
         assert_eq!(Run::new(&["cat"]).input("in").text().await.unwrap(), "in");
         let error = Run::new(&["echo", "x"]).json::<Vec<u8>>().await.unwrap_err();
         assert!(error.to_string().contains("something else than expected"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn users_are_known_to_the_machine() {
+        let root = account("root").await.unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(account("0").await.unwrap(), root);
+        for name in ["no-such-user-here", "--help", ""] {
+            assert!(account(name).await.is_err(), "{name:?}");
+        }
+        for line in ["", "a:b", "ann:x:1000:1000:Ann:home:/bin/sh", "ann:x:-1:1000:Ann:/home/ann:/bin/sh"] {
+            assert_eq!(parse_account(line), None, "{line}");
+        }
+        let ann = parse_account("ann:x:1000:1001:Ann,,,:/home/ann:/bin/sh\n").unwrap();
+        assert_eq!(ann, Account { uid: 1000, gid: 1001, home: "/home/ann".into() });
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `bootstrap.toml`: the whole file, and the one change that is made to it by a program.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -18,6 +18,7 @@ const MAX_USER_BYTES: usize = 256;
 pub(crate) struct Config {
     pub(crate) control: Control,
     pub(crate) network: Network,
+    pub(crate) components: Components,
 }
 
 /// `[control]`
@@ -34,6 +35,20 @@ pub(crate) struct Control {
 pub(crate) struct Network {
     /// The network between machine and box; without it one is chosen.
     pub(crate) subnet: Option<Subnet>,
+}
+
+/// `[components]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Components {
+    /// The directory of what was downloaded and built, which several instances may share; without it, the instance's own.
+    pub(crate) cache: Option<PathBuf>,
+    /// Where the published programs are, instead of the Kubernetes project's own server.
+    pub(crate) download: Option<String>,
+    /// Where crictl is, instead of its project's page of releases.
+    pub(crate) crictl_download: Option<String>,
+    /// The registry of the published images, instead of `registry.k8s.io`.
+    pub(crate) registry: Option<String>,
 }
 
 impl Config {

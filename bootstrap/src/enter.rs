@@ -24,7 +24,7 @@ const EXPECTED_SIGNALS: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14;
 /// The mode bits that new files lack, whatever the caller's shell says.
 pub(crate) const UMASK: Mode = Mode::WGRP.union(Mode::WOTH);
 /// How many files a process may open that asks for it: what systemd allows.
-const OPEN_FILES: u64 = 524_288;
+pub(crate) const OPEN_FILES: u64 = 524_288;
 
 /// How to run the other program.
 #[derive(Debug, Args)]
@@ -51,6 +51,9 @@ pub(crate) struct DaemonArguments {
     /// How readily the kernel ends it when memory runs out
     #[arg(long, allow_negative_numbers = true)]
     oom_score_adj: Option<i32>,
+    /// How many files it may have open unless it asks for more; the caller itself may have more
+    #[arg(long)]
+    open_files: Option<u64>,
     /// Begin when a line comes from standard input, end when it ends without one
     #[arg(long)]
     wait: bool,
@@ -74,7 +77,7 @@ impl DaemonArguments {
             // It fails for the leader of a group, which nothing at a terminal can interrupt either.
             rustix::process::setsid().ok();
             umask(UMASK);
-            raise_limits()?;
+            raise_limits(self.open_files)?;
         }
         if let Some((instance, group)) = self.cgroup.as_deref().and_then(|cgroup| cgroup.split_once('/')) {
             Tree::new(instance)?.join(group)?;
@@ -87,7 +90,7 @@ impl DaemonArguments {
 }
 
 /// Frees daemons, and the containers that inherit from them, of the limits of the shell that `up` was typed in.
-fn raise_limits() -> anyhow::Result<()> {
+fn raise_limits(usual_files: Option<u64>) -> anyhow::Result<()> {
     let may_exceed = may_lower_oom_score()?;
     // Users of containers are counted together with the machine's users of the same number.
     let mut processes = getrlimit(Resource::Nproc);
@@ -99,6 +102,7 @@ fn raise_limits() -> anyhow::Result<()> {
     processes.current = processes.maximum;
     setrlimit(Resource::Nproc, processes).context("cannot raise the limit of processes")?;
     // Programs that need many files raise the lower limit themselves; others suffer from a high one.
+    files.current = usual_files.or(files.current);
     setrlimit(Resource::Nofile, files).context("cannot raise the limit of open files")
 }
 

@@ -25,6 +25,9 @@ pub(crate) enum Error {
     /// A daemon ended while it was waited for.
     #[error("{program} ended while it started: {outcome}")]
     Ended { program: String, outcome: String },
+    /// A daemon or a server did not do what it was asked for.
+    #[error("{asked}: {answer}")]
+    Refused { asked: String, answer: String, may_pass: bool },
     /// Something did not become true in time.
     #[error("waited {limit:?} for {awaited}; last seen: {seen}")]
     Timeout { awaited: String, seen: String, limit: Duration },
@@ -46,7 +49,7 @@ impl Error {
 
     /// Tells whether the same attempt may succeed a moment later.
     pub(crate) const fn is_transient(&self) -> bool {
-        matches!(self, Self::Ended { .. })
+        matches!(self, Self::Ended { .. } | Self::Refused { may_pass: true, .. })
     }
 
     /// Returns what the user can do, where that is known.
@@ -58,6 +61,7 @@ impl Error {
             | Self::Invalid { .. }
             | Self::Command { .. }
             | Self::Ended { .. }
+            | Self::Refused { .. }
             | Self::Timeout { .. }
             | Self::Io { .. } => None,
         }

@@ -24,10 +24,26 @@ pub(crate) enum Part {
     Shimd,
     /// The engine, inside the box.
     Containerd,
+    /// Programs and images of Kubernetes.
+    Components,
+    /// The node's agent, inside the box.
+    Kubelet,
+    /// The control plane, and what runs in the cluster from the start.
+    Kubernetes,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Machine, Self::Box, Self::Shimd, Self::Containerd];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Machine,
+        Self::Box,
+        Self::Shimd,
+        Self::Containerd,
+        Self::Components,
+        Self::Kubelet,
+        Self::Kubernetes,
+    ];
+    /// How many of them an instance without Kubernetes has: the first ones.
+    pub(crate) const LIGHT: usize = 4;
 
     /// Returns the name that users see, which is also its log's.
     pub(crate) const fn name(self) -> &'static str {
@@ -36,6 +52,9 @@ impl Part {
             Self::Box => "box",
             Self::Shimd => "shimd",
             Self::Containerd => "containerd",
+            Self::Components => "components",
+            Self::Kubelet => "kubelet",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -56,6 +75,8 @@ struct Inner {
     history: VecDeque<api::Event>,
     next: u64,
     parts: [Status; Part::ALL.len()],
+    /// Which of them this instance has: the first ones, see [`Part::LIGHT`].
+    scope: usize,
     is_closed: bool,
 }
 
@@ -68,7 +89,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(with_kubernetes: bool) -> Self {
         let idle = || Status {
             state: State::Idle,
             message: String::new(),
@@ -77,8 +98,13 @@ impl Events {
             restarts: 0,
             since: SystemTime::now(),
         };
-        let inner =
-            Inner { history: VecDeque::new(), next: 1, parts: Part::ALL.map(|_| idle()), is_closed: false };
+        let inner = Inner {
+            history: VecDeque::new(),
+            next: 1,
+            parts: Part::ALL.map(|_| idle()),
+            scope: scope(with_kubernetes),
+            is_closed: false,
+        };
         Self { inner: Mutex::new(inner), changed: watch::Sender::new(1) }
     }
 
@@ -151,9 +177,20 @@ impl Events {
         self.with(|inner| inner.parts[part as usize].clone())
     }
 
+    /// Sets whether the instance has all parts, or those without Kubernetes.
+    pub(crate) fn set_scope(&self, with_kubernetes: bool) {
+        self.with(|inner| inner.scope = scope(with_kubernetes));
+    }
+
+    /// Returns the parts that the instance has, in their order.
+    pub(crate) fn parts(&self) -> &'static [Part] {
+        const ALL: &[Part] = &Part::ALL;
+        &ALL[..self.with(|inner| inner.scope)]
+    }
+
     /// Tells whether every part is ready.
     pub(crate) fn is_ready(&self) -> bool {
-        self.with(|inner| inner.parts.iter().all(|part| part.state == State::Ready))
+        self.with(|inner| inner.parts[..inner.scope].iter().all(|part| part.state == State::Ready))
     }
 
     /// Returns the sequence number of the next event.
@@ -197,6 +234,10 @@ impl Events {
     }
 }
 
+const fn scope(with_kubernetes: bool) -> usize {
+    if with_kubernetes { Part::ALL.len() } else { Part::LIGHT }
+}
+
 fn event(part: &str, state: State, message: String) -> api::Event {
     api::Event {
         sequence: 0,
@@ -232,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn followers_get_the_past_then_the_future_then_the_end() {
-        let events = Events::new();
+        let events = Events::new(false);
         events.set(Part::Box, State::Starting, "making it");
         events.set(Part::Box, State::Starting, "making it");
         events.set(Part::Box, State::Ready, "");
@@ -247,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_history_is_bounded() {
-        let events = Events::new();
+        let events = Events::new(false);
         for number in 0..HISTORY + 10 {
             events.set(Part::Shimd, State::Starting, number.to_string());
         }
@@ -257,10 +298,10 @@ mod tests {
 
     #[tokio::test]
     async fn states() {
-        let events = Events::new();
+        let events = Events::new(false);
         assert!(!events.is_ready());
         events.set_pid(Part::Shimd, 7);
-        for part in Part::ALL {
+        for &part in events.parts() {
             events.set(part, State::Ready, "");
         }
         assert!(events.is_ready());
@@ -274,5 +315,8 @@ mod tests {
         assert_eq!(events.follow(events.next() - 1).await.unwrap()[0].hint, "try");
         events.set(Part::Shimd, State::Stopped, "");
         assert_eq!(events.status(Part::Shimd).pid, 0);
+        assert_eq!(events.parts().last(), Some(&Part::Containerd));
+        events.set_scope(true);
+        assert_eq!(events.parts(), Part::ALL);
     }
 }

@@ -24,11 +24,19 @@ pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         .open(&temporary)
         .at("create", &temporary)?;
     file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
+    rename(&temporary, path)
+}
+
+/// Gives a file or directory, which is on disk, another name in the same directory; the name is on disk when this returns.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
+    let Some(directory) = to.parent() else {
+        return Err(Error::invalid(to.display().to_string(), "is not a file's path"));
+    };
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place in this crate that decides about durability"
     )]
-    std::fs::rename(&temporary, path).at("rename", &temporary)?;
+    std::fs::rename(from, to).at("rename", from)?;
     File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory)
 }
 

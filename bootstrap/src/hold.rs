@@ -28,6 +28,9 @@ pub(crate) struct HoldArguments {
     /// When that process started, in ticks
     #[arg(long)]
     member_start: Option<u64>,
+    /// Cover what Kubernetes needs too
+    #[arg(long)]
+    kubernetes: bool,
     #[command(flatten)]
     daemon: DaemonArguments,
 }
@@ -37,7 +40,7 @@ pub(crate) fn run(paths: &Paths, arguments: &HoldArguments) -> anyhow::Result<()
     arguments.daemon.apply()?;
     match (arguments.member, arguments.member_start) {
         (Some(pid), Some(start_ticks)) => enter::enter(Identity { pid, start_ticks })?,
-        _ => make(paths)?,
+        _ => make(paths, arguments.kubernetes)?,
     }
     std::env::set_current_dir("/").context("cannot leave the working directory")?;
     let namespaces = namespaces_of("self")?;
@@ -51,7 +54,7 @@ pub(crate) fn run(paths: &Paths, arguments: &HoldArguments) -> anyhow::Result<()
     }
 }
 
-fn make(paths: &Paths) -> anyhow::Result<()> {
+fn make(paths: &Paths, kubernetes: bool) -> anyhow::Result<()> {
     // SAFETY: the process has one thread: neither the command line nor what came before starts any. File descriptors are not
     // unshared.
     #[expect(unsafe_code, reason = "rustix cannot know that there is only one thread; see SAFETY")]
@@ -63,7 +66,7 @@ fn make(paths: &Paths) -> anyhow::Result<()> {
     let all = MountPropagationFlags::REC;
     mount_change("/", MountPropagationFlags::DOWNSTREAM | all).at("make a slave of", "/")?;
     mount_change("/", MountPropagationFlags::SHARED | all).at("share", "/")?;
-    mounts::apply(paths)?;
+    mounts::apply(paths, kubernetes)?;
     files::set("/proc/sys/net/ipv4/ip_forward".as_ref(), "1")?;
     Ok(())
 }

@@ -14,20 +14,31 @@ use crate::files;
 use crate::paths::Paths;
 
 /// What stands at a path inside the box.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Kind {
     /// The machine's directory as it is at this moment, under what the box writes.
     Overlay(&'static str),
+    /// The same, with links to the instance's own programs.
+    Programs(&'static str),
     /// A directory of the instance that outlives the box.
     Private(&'static str),
     /// The directory of containerd's sockets, for programs that know only the usual place.
     ContainerdRun,
     /// An empty directory that ends with the box.
     Empty,
+    /// A directory that outlives the box, of an instance with Kubernetes.
+    Cluster(fn(&Paths) -> PathBuf),
+}
+
+impl Kind {
+    /// Tells whether only an instance with Kubernetes has it.
+    const fn is_for_kubernetes(self) -> bool {
+        matches!(self, Self::Programs(_) | Self::Cluster(_))
+    }
 }
 
 /// What is covered, in the order in which it is mounted.
-const MOUNTS: [(&str, Kind); 6] = [
+const MOUNTS: [(&str, Kind); 10] = [
     ("/etc", Kind::Overlay("etc")),
     // What holds the pods' network namespaces, and which addresses they have, is nothing without the box.
     ("/run/netns", Kind::Empty),
@@ -35,14 +46,30 @@ const MOUNTS: [(&str, Kind); 6] = [
     ("/run/containerd", Kind::ContainerdRun),
     ("/var/log/pods", Kind::Private("log-pods")),
     ("/var/log/containers", Kind::Private("log-containers")),
+    ("/etc/kubernetes", Kind::Cluster(Paths::kubernetes)),
+    ("/usr/bin", Kind::Programs("programs")),
+    ("/var/lib/kubelet", Kind::Cluster(Paths::kubelet)),
+    ("/var/lib/etcd", Kind::Cluster(Paths::etcd)),
 ];
+
+/// The instance's own programs, which are found in the box's `/usr/bin`.
+pub(crate) const PROGRAMS: [&str; 4] = ["kubelet", "kubeadm", "kubectl", "crictl"];
 
 /// The mode of directories that are made on the machine to be mounted upon.
 pub(crate) const MOUNT_POINT_MODE: u32 = 0o755;
 
-/// Returns the directories that are covered, which must exist.
-pub(crate) fn mount_points() -> impl Iterator<Item = &'static Path> {
-    MOUNTS.iter().map(|(target, _)| Path::new(*target))
+/// Returns what an instance covers.
+fn mounts(with_kubernetes: bool) -> impl DoubleEndedIterator<Item = (&'static str, Kind)> {
+    MOUNTS.into_iter().filter(move |(_, kind)| with_kubernetes || !kind.is_for_kubernetes())
+}
+
+/// Returns the directories that are covered and must exist on the machine: all but those that lie in another one.
+pub(crate) fn mount_points(with_kubernetes: bool) -> impl DoubleEndedIterator<Item = &'static Path> {
+    mounts(with_kubernetes).map(|(target, _)| Path::new(target)).filter(|path| is_outermost(path))
+}
+
+fn is_outermost(path: &Path) -> bool {
+    !MOUNTS.iter().any(|(other, _)| Path::new(other) != path && path.starts_with(other))
 }
 
 /// Returns the covered directory that this path lies in.
@@ -51,18 +78,29 @@ pub(crate) fn covering(path: &Path) -> Option<&'static str> {
 }
 
 /// Makes what is mounted: fresh overlays with these files of `/etc`, and the directories that are kept.
-pub(crate) fn prepare(paths: &Paths, etc: &[(&str, String)]) -> Result<()> {
-    for (_, kind) in MOUNTS {
+pub(crate) fn prepare(paths: &Paths, with_kubernetes: bool, etc: &[(&str, String)]) -> Result<()> {
+    for (target, kind) in mounts(with_kubernetes) {
         match kind {
-            Kind::Overlay(name) => {
-                let directory = paths.overlay(name);
-                files::remove_tree(&directory)?;
-                files::ensure_directory(&directory, 0o700)?;
-                files::ensure_directory(&directory.join("upper"), 0o755)?;
-                files::ensure_directory(&directory.join("work"), 0o700)?;
+            Kind::Overlay(name) => prepare_overlay(&paths.overlay(name))?,
+            Kind::Programs(name) => {
+                prepare_overlay(&paths.overlay(name))?;
+                for program in PROGRAMS {
+                    let link = paths.overlay(name).join("upper").join(program);
+                    std::os::unix::fs::symlink(paths.bin().join(program), &link).at("create", &link)?;
+                }
             }
             Kind::Private(name) => files::ensure_directory(&paths.private(name), 0o755)?,
             Kind::ContainerdRun => files::ensure_directory(&paths.containerd_run(), 0o711)?,
+            Kind::Cluster(directory) => {
+                files::ensure_directory(&directory(paths), 0o700)?;
+                // What lies in the box's /etc needs a directory there to be mounted upon.
+                if let Ok(inner) = Path::new(target).strip_prefix("/etc") {
+                    files::ensure_directory(
+                        &paths.overlay("etc").join("upper").join(inner),
+                        MOUNT_POINT_MODE,
+                    )?;
+                }
+            }
             Kind::Empty => {}
         }
     }
@@ -73,13 +111,21 @@ pub(crate) fn prepare(paths: &Paths, etc: &[(&str, String)]) -> Result<()> {
     Ok(())
 }
 
+fn prepare_overlay(directory: &Path) -> Result<()> {
+    files::remove_tree(directory)?;
+    files::ensure_directory(directory, 0o700)?;
+    files::ensure_directory(&directory.join("upper"), 0o755)?;
+    files::ensure_directory(&directory.join("work"), 0o700)
+}
+
 /// Mounts everything, in the mount namespace of the caller.
-pub(crate) fn apply(paths: &Paths) -> Result<()> {
-    for (target, kind) in MOUNTS {
+pub(crate) fn apply(paths: &Paths, with_kubernetes: bool) -> Result<()> {
+    for (target, kind) in mounts(with_kubernetes) {
         match kind {
-            Kind::Overlay(name) => mount_overlay(target, &paths.overlay(name))?,
+            Kind::Overlay(name) | Kind::Programs(name) => mount_overlay(target, &paths.overlay(name))?,
             Kind::Private(name) => bind(&paths.private(name), target)?,
             Kind::ContainerdRun => bind(&paths.containerd_run(), target)?,
+            Kind::Cluster(directory) => bind(&directory(paths), target)?,
             Kind::Empty => {
                 mount("tmpfs", target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=755"))
                     .at("mount a tmpfs on", target)?
@@ -137,10 +183,10 @@ mod tests {
     fn a_new_box_has_none_of_the_old_one_s_files() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::new(root.path()).unwrap();
-        prepare(&paths, &[("hosts", "old".into()), ("resolv.conf", "x".into())]).unwrap();
+        prepare(&paths, false, &[("hosts", "old".into()), ("resolv.conf", "x".into())]).unwrap();
         let kept = paths.private("log-pods").join("a.log");
         std::fs::File::create(&kept).unwrap();
-        prepare(&paths, &[("hosts", "new".into())]).unwrap();
+        prepare(&paths, false, &[("hosts", "new".into())]).unwrap();
         let upper = paths.overlay("etc").join("upper");
         assert_eq!(files::read(upper.join("hosts")).unwrap(), "new");
         assert!(!upper.join("resolv.conf").exists());

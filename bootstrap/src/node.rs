@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::event::{Events, Part};
 use crate::network::subnet::Subnet;
 use crate::paths::Paths;
+use crate::ports::Ports;
 use crate::process::{Children, Process};
-use crate::state::{Daemon, Holder, StateFile};
+use crate::state::{Cluster, Daemon, Holder, StateFile};
 
 /// How often a condition that nothing announces is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) cgroup: Tree,
     /// The resolver, while it runs.
     pub(crate) resolver: Mutex<Option<Resolver>>,
+    /// The listeners on localhost, while there are any.
+    pub(crate) ports: Mutex<Option<Arc<Ports>>>,
     /// What the user should know of the box though it is ready.
     pub(crate) remark: Mutex<String>,
     /// The groups that this service was started in, and goes back to before its own are removed.
@@ -41,11 +44,13 @@ impl Node {
     /// Reads what an earlier service of the instance left behind.
     pub(crate) fn open(paths: Paths) -> Result<Arc<Self>> {
         let cgroup = Tree::new(&paths.name())?;
+        let state = StateFile::open(paths.state())?;
         Ok(Arc::new(Self {
-            state: StateFile::open(paths.state())?,
-            events: Events::new(),
+            events: Events::new(state.get().kubernetes),
+            state,
             children: Children::default(),
             resolver: Mutex::new(None),
+            ports: Mutex::new(None),
             remark: Mutex::default(),
             origin: cgroup::own_groups()?,
             cgroup,
@@ -68,6 +73,14 @@ impl Node {
         self.state.get().subnet.ok_or_else(|| Error::invalid("the box's network", "was not chosen yet"))
     }
 
+    /// Returns the cluster that is wanted.
+    ///
+    /// # Errors
+    /// The instance is of the light form.
+    pub(crate) fn cluster(&self) -> Result<Cluster> {
+        self.state.get().cluster.ok_or_else(|| Error::invalid("the cluster", "is not wanted"))
+    }
+
     /// Returns what was recorded of the holder, whether it runs or not.
     pub(crate) fn holder_record(&self) -> Option<Holder> {
         self.state.get().life.holder
@@ -79,7 +92,8 @@ impl Node {
         match part {
             Part::Shimd => life.shimd,
             Part::Containerd => life.containerd,
-            Part::Machine | Part::Box => None,
+            Part::Kubelet => life.kubelet,
+            Part::Machine | Part::Box | Part::Components | Part::Kubernetes => None,
         }
     }
 
@@ -88,16 +102,19 @@ impl Node {
         self.state.change(|state| match part {
             Part::Shimd => state.life.shimd = daemon,
             Part::Containerd => state.life.containerd = daemon,
-            Part::Machine | Part::Box => {}
+            Part::Kubelet => state.life.kubelet = daemon,
+            Part::Machine | Part::Box | Part::Components | Part::Kubernetes => {}
         })
     }
 
     /// Opens the process of a part, if it has one and it runs.
     pub(crate) fn process(&self, part: Part) -> Result<Option<Process>> {
         let identity = match part {
-            Part::Machine => None,
+            Part::Machine | Part::Components | Part::Kubernetes => None,
             Part::Box => self.holder_record().filter(|holder| holder.is_ready).map(|holder| holder.identity),
-            Part::Shimd | Part::Containerd => self.daemon_record(part).map(|daemon| daemon.identity),
+            Part::Shimd | Part::Containerd | Part::Kubelet => {
+                self.daemon_record(part).map(|daemon| daemon.identity)
+            }
         };
         identity.map_or(Ok(None), |identity| Process::open(identity, &self.children))
     }
@@ -135,6 +152,11 @@ impl Node {
     /// Takes the resolver out, which ends it when it is dropped.
     pub(crate) fn take_resolver(&self) -> Option<Resolver> {
         self.resolver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Returns the listeners on localhost, while there are any.
+    pub(crate) fn ports(&self) -> Option<Arc<Ports>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a condition that nothing announces; `look` says what it saw.

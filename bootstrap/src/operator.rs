@@ -11,16 +11,27 @@ use crate::error::{Error, Result};
 use crate::event::{Part, explain};
 use crate::fault::{self, Phase};
 use crate::node::Node;
+use crate::reset;
 use crate::sequence;
-use crate::state::{Life, Wanted};
+use crate::state::{Cluster, Life, Reader, Wanted};
 use crate::step;
 use crate::supervise::supervise;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    Up,
-    Down { grace: Duration },
+    /// With this cluster, or in the light form; for this user.
+    Up {
+        cluster: Option<Cluster>,
+        reader: Option<Reader>,
+    },
+    Down {
+        grace: Duration,
+    },
+    Reset {
+        all: bool,
+        grace: Duration,
+    },
 }
 
 /// Runs what is asked for until the instance has been taken down, or until it is dropped.
@@ -39,7 +50,7 @@ impl Operator {
 
     /// Works until everything is down. What ran when an earlier service died is taken over first.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<()> {
-        let mut next = (self.node.state.get().wanted == Wanted::Up).then_some(Order::Up);
+        let mut next = unfinished(&self.node.state.get());
         loop {
             let order = match next.take() {
                 Some(order) => order,
@@ -49,9 +60,18 @@ impl Operator {
                 },
             };
             match order {
-                Order::Up => next = self.up_until_down(&mut orders).await?,
+                Order::Up { cluster, reader } => {
+                    self.record(cluster, reader)?;
+                    next = self.up_until_down(&mut orders).await?;
+                }
                 Order::Down { grace } => {
+                    self.node.state.change(|state| state.wanted = Wanted::Down)?;
                     if self.down(grace).await? {
+                        return Ok(());
+                    }
+                }
+                Order::Reset { all, grace } => {
+                    if self.reset(all, grace).await? {
                         return Ok(());
                     }
                 }
@@ -59,18 +79,32 @@ impl Operator {
         }
     }
 
+    /// Records what is wanted.
+    fn record(&self, cluster: Option<Cluster>, reader: Option<Reader>) -> Result<()> {
+        self.node.events.set_scope(cluster.is_some());
+        self.node.state.change(|state| {
+            state.wanted = Wanted::Up;
+            state.kubernetes = cluster.is_some();
+            if let Some(cluster) = cluster {
+                let is_initialized = state.cluster.as_ref().is_some_and(|known| known.is_initialized);
+                state.cluster = Some(Cluster { is_initialized, ..cluster });
+            }
+            if let Some(reader) = reader.filter(|reader| !state.readers.contains(reader)) {
+                state.readers.push(reader);
+            }
+        })
+    }
+
     /// Brings everything up. An order to take it down ends that at once, and is returned; further ones to bring it up are met by it.
     async fn up_until_down(&mut self, orders: &mut mpsc::Receiver<Order>) -> Result<Option<Order>> {
-        let node = Arc::clone(&self.node);
         fault::begin(Phase::Up);
-        node.state.change(|state| state.wanted = Wanted::Up)?;
         let up = self.up();
         tokio::pin!(up);
         loop {
             tokio::select! {
                 () = &mut up => return Ok(None),
                 order = orders.recv() => match order {
-                    Some(Order::Up) => {}
+                    Some(Order::Up { .. }) => {}
                     other => return Ok(other),
                 },
             }
@@ -79,7 +113,7 @@ impl Operator {
 
     async fn up(&mut self) {
         let node = Arc::clone(&self.node);
-        for part in Part::ALL {
+        for &part in node.events.parts() {
             if node.events.status(part).state == State::Ready
                 && self.is_supervised(part)
                 && !is_done(&node, part).await
@@ -95,7 +129,7 @@ impl Operator {
         }
         // A part may have ended again while a later one came up.
         while !node.events.is_ready() {
-            for part in Part::ALL {
+            for &part in node.events.parts() {
                 if !self.is_supervised(part) {
                     let supervisor = self.supervisors.spawn(supervise(Arc::clone(&node), part));
                     self.by_part[part as usize] = Some(supervisor);
@@ -117,11 +151,11 @@ impl Operator {
     async fn down(&mut self, grace: Duration) -> Result<bool> {
         let node = Arc::clone(&self.node);
         fault::begin(Phase::Down);
-        node.state.change(|state| state.wanted = Wanted::Down)?;
         self.supervisors.shutdown().await;
         self.by_part = [const { None }; Part::ALL.len()];
         let mut failed: Vec<(Part, Error)> = Vec::new();
-        for (part, step) in sequence::backwards() {
+        let parts = node.events.parts();
+        for (part, step) in sequence::backwards().filter(|(part, _)| parts.contains(part)) {
             let title = step.undo_title();
             if !title.is_empty() {
                 node.events.set(part, State::Stopping, title);
@@ -137,7 +171,7 @@ impl Operator {
             }
         }
         if failed.is_empty()
-            && let Err(error) = self.finish()
+            && let Err(error) = self.finish().await
         {
             failed.push((Part::Box, error));
         }
@@ -145,9 +179,32 @@ impl Operator {
         Ok(failed.is_empty())
     }
 
+    /// Deletes the cluster and takes everything down; tells whether nothing is left.
+    async fn reset(&mut self, all: bool, grace: Duration) -> Result<bool> {
+        let node = Arc::clone(&self.node);
+        node.state.change(|state| state.wanted = Wanted::Reset { all })?;
+        self.supervisors.shutdown().await;
+        self.by_part = [const { None }; Part::ALL.len()];
+        if node.state.get().cluster.is_some() && node.process(Part::Containerd)?.is_none() {
+            // What containerd remembers of pods, only it can forget.
+            node.events.set_scope(false);
+            self.up().await;
+            self.supervisors.shutdown().await;
+        }
+        if let Err(error) = reset::empty(&node).await {
+            // What containerd knows of pods, it is told to forget when it runs the next time.
+            tracing::warn!("{error}");
+        }
+        self.down(grace).await
+    }
+
     /// Forgets what is not there any more.
-    fn finish(&self) -> Result<()> {
+    async fn finish(&self) -> Result<()> {
         fault::point("everything is undone");
+        if let Wanted::Reset { all } = self.node.state.get().wanted {
+            step::access::remove(&self.node).await?;
+            reset::delete(&self.node, all)?;
+        }
         self.node.state.change(|state| {
             state.wanted = Wanted::Nothing;
             state.life = Life::default();
@@ -158,7 +215,7 @@ impl Operator {
 
     fn report(&self, failed: &[(Part, Error)]) {
         let events = &self.node.events;
-        for part in Part::ALL {
+        for &part in events.parts() {
             let problems =
                 failed.iter().filter(|(owner, _)| *owner == part).map(|(_, error)| error.to_string());
             let problems: Vec<String> = problems.collect();
@@ -172,6 +229,17 @@ impl Operator {
         } else {
             events.incomplete("not everything could be taken down", &self.node.paths.command("down"));
         }
+    }
+}
+
+/// Returns what an earlier service was told and did not finish.
+fn unfinished(state: &crate::state::State) -> Option<Order> {
+    match state.wanted {
+        Wanted::Up => {
+            Some(Order::Up { cluster: state.cluster.clone().filter(|_| state.kubernetes), reader: None })
+        }
+        Wanted::Reset { all } => Some(Order::Reset { all, grace: Duration::ZERO }),
+        Wanted::Nothing | Wanted::Down => None,
     }
 }
 

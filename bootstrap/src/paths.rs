@@ -195,6 +195,56 @@ impl Paths {
         self.box_dir().join("private").join(name)
     }
 
+    /// Returns the directory that is `/etc/kubernetes` inside the box. Keys and certificates in it outlive the cluster.
+    pub(crate) fn kubernetes(&self) -> PathBuf {
+        self.root.join("kubernetes")
+    }
+
+    /// Returns the directory of what ends with the cluster.
+    pub(crate) fn cluster(&self) -> PathBuf {
+        self.root.join("cluster")
+    }
+
+    /// Returns the cache of components, unless the configuration names another.
+    pub(crate) fn components(&self) -> PathBuf {
+        self.root.join("components")
+    }
+
+    /// Returns the record of what was installed of them.
+    pub(crate) fn installed_components(&self) -> PathBuf {
+        self.box_dir().join("components.json")
+    }
+
+    /// Returns the directory of the kubelet's state, `/var/lib/kubelet` inside the box.
+    pub(crate) fn kubelet(&self) -> PathBuf {
+        self.cluster().join("kubelet")
+    }
+
+    /// Returns the directory of etcd's data, `/var/lib/etcd` inside the box.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.cluster().join("etcd")
+    }
+
+    /// Returns the directory of the programs that the instance has of its own: `kubectl`, `kubelet` and so on.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.root.join("bin")
+    }
+
+    /// Returns the kubeconfig of an instance that is not the default one.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.root.join("kubeconfig")
+    }
+
+    /// Returns the directory of the volumes that claims were given.
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// Returns the directory that the controller of ports sees.
+    pub(crate) fn ports(&self) -> PathBuf {
+        self.run().join("ports")
+    }
+
     pub(crate) fn log_dir(&self) -> PathBuf {
         self.root.join("log")
     }

@@ -34,6 +34,12 @@ pub(crate) struct StartArguments {
     /// Only if there is something left to be taken down
     #[arg(long, conflicts_with = "install", hide = true)]
     pub(crate) if_left: bool,
+    /// Only if there is a cluster to be deleted
+    #[arg(long, conflicts_with = "install", hide = true)]
+    pub(crate) if_cluster: bool,
+    /// Only if there is anything that a cluster leaves behind
+    #[arg(long, conflicts_with = "install", hide = true)]
+    pub(crate) if_anything: bool,
 }
 
 /// Returns when the service answers. The instance itself is brought up by asking the service.
@@ -42,17 +48,21 @@ pub(crate) async fn run(paths: &Paths, arguments: &StartArguments) -> anyhow::Re
         bail!("only root can do this; repeat it with sudo");
     }
     // What was half brought up or taken down goes on, whatever the machine lacks by now.
-    let is_left_over = StateFile::open(paths.state())?.get().wanted != Wanted::Nothing;
+    let state = StateFile::open(paths.state())?.get();
+    let is_left_over = state.wanted != Wanted::Nothing;
+    let only_if = arguments.if_left || arguments.if_cluster || arguments.if_anything;
+    let is_kept = arguments.if_anything && (paths.kubernetes().exists() || paths.volumes().exists());
+    let is_deleted = (arguments.if_cluster || arguments.if_anything) && state.cluster.is_some() || is_kept;
     // A service that was killed when it had nothing to do, or nothing more, left its socket.
-    if arguments.if_left && !is_left_over && !paths.run().exists() {
+    if only_if && !is_left_over && !is_deleted && !paths.run().exists() {
         return Ok(ExitCode::SUCCESS);
     }
     paths.check_place()?;
-    if !arguments.if_left {
+    if !only_if {
         allow_caller(paths)?;
     }
     let runs = answers(paths).await.is_ok();
-    let is_settled = runs || is_left_over || arguments.if_left;
+    let is_settled = runs || is_left_over || only_if;
     if (arguments.install || !is_settled) && !is_equipped(arguments.install).await? {
         return Ok(ExitCode::FAILURE);
     }

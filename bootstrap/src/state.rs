@@ -21,6 +21,10 @@ pub(crate) enum Wanted {
     Nothing,
     Up,
     Down,
+    /// The cluster shall be deleted; with `all` its volumes and certificates too.
+    Reset {
+        all: bool,
+    },
 }
 
 /// The file.
@@ -31,11 +35,45 @@ pub(crate) struct State {
     pub(crate) wanted: Wanted,
     /// The network between machine and box, kept for good once it was chosen.
     pub(crate) subnet: Option<Subnet>,
+    /// Whether Kubernetes is wanted, or the light form.
+    #[serde(default)]
+    pub(crate) kubernetes: bool,
+    /// The cluster whose files are there, whether or not it is wanted now.
+    #[serde(default)]
+    pub(crate) cluster: Option<Cluster>,
+    /// Whose kubeconfig has the cluster's context.
+    #[serde(default)]
+    pub(crate) readers: Vec<Reader>,
+    /// The port of the machine's loopback that leads to the API server, once it was chosen.
+    #[serde(default)]
+    pub(crate) api_port: Option<u16>,
     /// The port of the resolver on the machine's end of it.
     pub(crate) dns_port: Option<u16>,
     /// What this was written in: see [`epoch`].
     epoch: String,
     pub(crate) life: Life,
+}
+
+/// A user who reads a kubeconfig.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reader {
+    /// Name or number.
+    pub(crate) user: String,
+    /// The home directory; without it the one that the system's users say.
+    pub(crate) home: Option<PathBuf>,
+}
+
+/// A cluster, from the moment at which its first file may exist until its last one is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cluster {
+    /// The version of Kubernetes, such as `v1.36.3`.
+    pub(crate) version: String,
+    /// Where its components come from, as on the command line.
+    pub(crate) source: String,
+    /// `kubeadm init` has ended well.
+    pub(crate) is_initialized: bool,
 }
 
 /// What ends with the machine's run: processes, and what was changed in the kernel.
@@ -47,6 +85,11 @@ pub(crate) struct Life {
     pub(crate) namespaces: Option<Namespaces>,
     pub(crate) shimd: Option<Daemon>,
     pub(crate) containerd: Option<Daemon>,
+    #[serde(default)]
+    pub(crate) kubelet: Option<Daemon>,
+    /// What was last written into kubeconfigs, see `step/access.rs`.
+    #[serde(default)]
+    pub(crate) access: String,
     /// The machine did not forward packets before an instance asked it to.
     #[serde(default)]
     pub(crate) forwarding_was_0: bool,
@@ -140,7 +183,12 @@ fn settle(state: State, epoch: String) -> State {
     if state.epoch == epoch {
         return state;
     }
-    State { epoch, wanted: Wanted::Nothing, life: Life::default(), ..state }
+    // A cluster that is half deleted is of no use: that goes on.
+    let wanted = match state.wanted {
+        Wanted::Reset { all } => Wanted::Reset { all },
+        _ => Wanted::Nothing,
+    };
+    State { epoch, wanted, life: Life::default(), ..state }
 }
 
 /// Returns what process numbers and times are relative to: the machine's run and the namespace of processes.

@@ -1,6 +1,9 @@
 //! Archives of images: an OCI image layout in a tar stream (OCI image specification, image-layout.md), with the
 //! `manifest.json` that makes `docker load` read it too.
 
+mod load;
+mod spool;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
@@ -19,6 +22,8 @@ use crate::oci::config::ImageConfig;
 use crate::oci::manifest::{self, BlobRef, Compression, Document, LayerRef, Manifest};
 use crate::oci::platform::Target;
 use crate::reference::Reference;
+
+pub use load::{Observer, Phase, Progress};
 
 /// An image to be saved, and the names that it gets in the archive.
 #[derive(Clone, Debug)]

@@ -41,3 +41,8 @@ pub mod control {
 pub mod lifecycle {
     tonic::include_proto!("shim.lifecycle.v1");
 }
+
+/// The API of the lifecycle service's listeners on localhost.
+pub mod ports {
+    tonic::include_proto!("shim.ports.v1");
+}

@@ -44,6 +44,15 @@ pub(crate) struct Pulled {
     pub(crate) up_to_date: bool,
 }
 
+/// Who may answer a pull of a name that was made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// The store, where the policy says so.
+    Policy,
+    /// Only the registry.
+    Registry,
+}
+
 /// Names beyond this number are not counted: the list is for people to read.
 const MAX_ANSWERED: usize = 10_000;
 
@@ -62,10 +71,13 @@ impl Images {
     pub(crate) async fn pull(
         self: &Arc<Self>,
         reference: &Reference,
+        answering: Answering,
         credentials: Arc<dyn Credentials>,
         observer: Observer,
     ) -> Result<Pulled, Status> {
-        if let Some(image) = self.local_answer(reference).map_err(status::from_store)? {
+        if answering == Answering::Policy
+            && let Some(image) = self.local_answer(reference).map_err(status::from_store)?
+        {
             let digest = image.manifest;
             return Ok(Pulled { image, digest, up_to_date: true });
         }

@@ -121,14 +121,16 @@ mod tests {
         let (server, mut client) = UnixStream::pair().unwrap();
         let mut server = Connection { stream: server, deadline: None };
         server.write_all(b"the end").await.unwrap();
-        let farewell = tokio::spawn(async move { server.shutdown().await });
-        let mut read = Vec::new();
-        client.read_to_end(&mut read).await.unwrap();
-        client.write_all(b"thanks").await.unwrap();
+        let reads = async {
+            let mut read = Vec::new();
+            client.read_to_end(&mut read).await.unwrap();
+            client.write_all(b"thanks").await.unwrap();
+            drop(client);
+            read
+        };
+        let (farewell, read) = tokio::join!(server.shutdown(), reads);
+        farewell.unwrap();
         assert_eq!(read, b"the end");
-        assert!(!farewell.is_finished());
-        drop(client);
-        farewell.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -7,9 +7,22 @@ import (
 	"net/http"
 )
 
+const greeting = `
+          ##         .
+    ## ## ##        ==
+ ## ## ## ## ##    ===
+/"""""""""""""""""\___/ ===
+{                       /  ===-
+\______ O           __/
+ \    \         __/
+  \____\_______/
+
+Hello from Docker!
+`
+
 func main() {
 	http.HandleFunc("/", func(answer http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(answer, "Hello from Docker!")
+		fmt.Fprint(answer, greeting)
 	})
-	log.Fatal(http.ListenAndServe(":8080", nil))
+	log.Fatal(http.ListenAndServe(":80", nil))
 }

@@ -4,12 +4,16 @@
 
 mod boxes;
 mod build;
+mod components;
 mod conformance;
 mod containerd;
+mod control;
 mod daemon;
 mod host;
 mod images;
 mod pods;
+mod ports;
+mod published;
 mod pull;
 mod readme;
 mod registry;

@@ -1,5 +1,8 @@
 //! Images of a shimd by itself.
 
+mod files;
+mod loaded;
+
 use anyhow::{Result, ensure};
 use tests::host::Host;
 use tests::images::base_set;

@@ -34,6 +34,14 @@ pub fn tools() -> Result<PathBuf> {
     Ok(Command::new(build).limit(std::time::Duration::from_secs(1800)).stdout()?.into())
 }
 
+/// Returns the directory where the product keeps components of Kubernetes that it has built; `tests/run` fills it.
+///
+/// # Errors
+/// As [`dir`].
+pub fn components() -> Result<PathBuf> {
+    Ok(dir()?.join("components"))
+}
+
 /// Returns the directory `NAME-KEY` of the cache, where KEY is a hash of the recipe; `make` fills it the first time.
 ///
 /// It is filled under another name and renamed when it is whole, so a directory that exists is complete. Two

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 pub use self::traces::Traces;
 use crate::command::{Command, wait_for_end};
 use crate::daemon::Daemon;
+use crate::network::Network;
 
 mod traces;
 
@@ -149,6 +150,22 @@ impl Host {
     /// It cannot be started.
     pub fn daemon(&self, name: &str, command: Command) -> Result<Daemon> {
         Daemon::start(name, command, &self.dir().join("logs").join(format!("{name}.log")), true)
+    }
+
+    /// Returns its network.
+    ///
+    /// # Errors
+    /// The host is gone.
+    pub fn network(&self) -> Result<Network> {
+        Network::open(Path::new(&format!("/proc/{}/ns/net", self.0.first)))
+    }
+
+    /// Returns the network of a process of the host, by the number that it has there.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn network_of(&self, pid: u64) -> Result<Network> {
+        Network::open(Path::new(&format!("/proc/{}/root/proc/{pid}/ns/net", self.0.first)))
     }
 
     /// Returns what is there now of what a program can leave behind.

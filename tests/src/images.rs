@@ -16,7 +16,7 @@ mod golang;
 mod many;
 mod text;
 
-pub use base::{base_entries, base_set};
+pub use base::{base_entries, base_set, getting_started_set};
 pub use conformance::critest_set;
 pub use golang::golang_set;
 pub use many::{LAYER_COUNTS, layers_set};

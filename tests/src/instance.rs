@@ -11,6 +11,7 @@ use crate::command::Command;
 use crate::containerd::Engine;
 use crate::crictl::Crictl;
 use crate::host::Host;
+use crate::network::Network;
 use crate::{eventually, product};
 
 /// The root directory of the instance that gets the well-known names.
@@ -127,6 +128,14 @@ impl Instance {
         let pid = self.pid("containerd")?.to_string();
         let command = self.host.command("nsenter").args(["--target", &pid, "--mount", "--net", "--"]);
         Ok(command.arg(program))
+    }
+
+    /// Returns the network of the box, and of what runs in it without a network of its own.
+    ///
+    /// # Errors
+    /// containerd does not run.
+    pub fn network(&self) -> Result<Network> {
+        self.host.network_of(self.pid("containerd")?)
     }
 
     /// Returns the socket of its containerd.

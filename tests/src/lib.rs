@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod cache;
+pub mod cluster;
 pub mod command;
 pub mod containerd;
 pub mod crictl;
@@ -11,6 +12,7 @@ pub mod host;
 pub mod image;
 pub mod images;
 pub mod instance;
+pub mod network;
 pub mod product;
 pub mod registry;
 pub mod shimd;

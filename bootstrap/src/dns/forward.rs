@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::message::{Query, is_failure};
+use super::names::Names;
 use super::resolv_conf;
 use crate::error::{IoContext, Result};
 use crate::files;
@@ -44,16 +45,21 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
-    /// Starts it on this address, on `port` if that is free, for questions from the same network of 256 addresses. It asks the
-    /// servers that the `resolv.conf` at `source` names at that moment.
-    pub(crate) async fn start(address: Ipv4Addr, port: Option<u16>, source: PathBuf) -> Result<Self> {
+    /// Starts it on this address, on `port` if that is free, for questions from the same network of 256 addresses. It answers for
+    /// some names itself; for others it asks the servers that the `resolv.conf` at `source` names at that moment.
+    pub(crate) async fn start(
+        address: Ipv4Addr,
+        port: Option<u16>,
+        source: PathBuf,
+        names: Names,
+    ) -> Result<Self> {
         let (udp, tcp) = match bind(address, port.unwrap_or(0)).await {
             Err(_) if port.is_some() => bind(address, 0).await,
             bound => bound,
         }
         .at("listen on", address.to_string())?;
         let port = udp.local_addr().at("examine", address.to_string())?.port();
-        let servers = Arc::new(Servers { source, own: address, known: Mutex::default() });
+        let servers = Arc::new(Servers { source, own: address, names, known: Mutex::default() });
         let mut tasks = JoinSet::new();
         let handles = [
             tasks.spawn(serve_udp(Arc::new(udp), Arc::clone(&servers))),
@@ -84,6 +90,7 @@ async fn bind(address: Ipv4Addr, port: u16) -> std::io::Result<(UdpSocket, TcpLi
 struct Servers {
     source: PathBuf,
     own: Ipv4Addr,
+    names: Names,
     known: Mutex<(Option<FileStamp>, Vec<SocketAddr>)>,
 }
 
@@ -103,6 +110,14 @@ impl Servers {
         known.1.clone()
     }
 
+    /// Answers a question, with the help of others if need be.
+    async fn answer(&self, query: Query<'_>, transport: Transport) -> Vec<u8> {
+        match self.names.answer(query) {
+            Some(answer) => answer,
+            None => ask(query, &self.get(), transport).await,
+        }
+    }
+
     fn is_served(&self, peer: SocketAddr) -> bool {
         matches!(peer, SocketAddr::V4(peer) if peer.ip().octets()[..3] == self.own.octets()[..3])
     }
@@ -120,7 +135,8 @@ async fn serve_udp(socket: Arc<UdpSocket>, servers: Arc<Servers>) {
         };
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
         if servers.is_served(peer) && Query::parse(&buffer[..length]).is_some() {
-            let (socket, servers, message) = (Arc::clone(&socket), servers.get(), buffer[..length].to_vec());
+            let (socket, servers) = (Arc::clone(&socket), Arc::clone(&servers));
+            let message = buffer[..length].to_vec();
             questions.spawn(answer_udp(socket, peer, message, servers, permit));
         }
     }
@@ -130,11 +146,11 @@ async fn answer_udp(
     socket: Arc<UdpSocket>,
     peer: SocketAddr,
     message: Vec<u8>,
-    servers: Vec<SocketAddr>,
+    servers: Arc<Servers>,
     _permit: OwnedSemaphorePermit,
 ) {
     let Some(query) = Query::parse(&message) else { return };
-    let answer = ask(query, &servers, Transport::Udp).await;
+    let answer = servers.answer(query, Transport::Udp).await;
     if let Err(error) = socket.send_to(&answer, peer).await {
         tracing::debug!(%error, %peer, "an answer could not be sent");
     }
@@ -161,7 +177,7 @@ async fn serve_connection(mut stream: TcpStream, servers: Arc<Servers>, _permit:
     for _ in 0..MAX_QUESTIONS_PER_CONNECTION {
         let Ok(Ok(message)) = timeout(IDLE_LIMIT, receive(&mut stream)).await else { return };
         let Some(query) = Query::parse(&message) else { return };
-        let answer = ask(query, &servers.get(), Transport::Tcp).await;
+        let answer = servers.answer(query, Transport::Tcp).await;
         if !matches!(timeout(IDLE_LIMIT, send(&mut stream, &answer)).await, Ok(Ok(()))) {
             return;
         }

@@ -4,7 +4,9 @@
 
 mod forward;
 mod message;
+mod names;
 mod resolv_conf;
 
 pub(crate) use forward::Resolver;
+pub(crate) use names::Names;
 pub(crate) use resolv_conf::for_box;

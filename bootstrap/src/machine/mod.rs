@@ -4,4 +4,4 @@ pub(crate) mod apt;
 pub(crate) mod probe;
 mod survey;
 
-pub(crate) use survey::{containerd, lacking, packages, shimd, survey};
+pub(crate) use survey::{containerd, controllers, lacking, packages, shimd, survey};

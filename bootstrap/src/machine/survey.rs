@@ -153,6 +153,11 @@ pub(crate) fn shimd() -> Result<PathBuf> {
     Ok(command::own_program()?.with_file_name("shimd"))
 }
 
+/// Returns the path of the controllers' program, which stands there too.
+pub(crate) fn controllers() -> Result<PathBuf> {
+    Ok(command::own_program()?.with_file_name("controllers"))
+}
+
 fn shimd_finding() -> Finding {
     let seen = match shimd() {
         Ok(path) if path.is_file() => Ok(path.display().to_string()),

@@ -61,7 +61,8 @@ struct Rule {
     expr: Vec<Value>,
 }
 
-/// What has to pass: the packets of a link, and questions to the resolver on the machine's end of it.
+/// What has to pass: the packets of a link, questions to the resolver on the machine's end of it, and what our own table has let
+/// through to the machine's loopback.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Passage<'a> {
     pub(crate) name: &'a str,
@@ -180,7 +181,8 @@ fn wanted(chain: &Chain, passage: &Passage) -> Vec<(String, String)> {
         let condition = format!("iifname \"{name}\" ip daddr {host} {protocol} dport {dns_port}");
         rule(condition, &format!("names {protocol} {dns_port}"))
     };
-    vec![dns("udp"), dns("tcp")]
+    let loopback = rule(format!("iifname \"{name}\" ip daddr 127.0.0.1"), "loopback");
+    vec![dns("udp"), dns("tcp"), loopback]
 }
 
 fn delete(rule: &Rule) -> String {

@@ -2,5 +2,6 @@
 
 pub(crate) mod cni;
 pub(crate) mod foreign;
+pub(crate) mod hosts;
 pub(crate) mod ruleset;
 pub(crate) mod subnet;

@@ -7,6 +7,10 @@ use super::subnet::Subnet;
 pub(crate) const NODE_LINK: &str = "eth0";
 /// Where containerd serves exec, attach and port-forward inside the box. Fixed, since it is in URLs that clients follow.
 pub(crate) const STREAM_PORT: u16 = 10_010;
+/// Where the kubelet says how it is.
+const HEALTH_PORT: u16 = 10_248;
+/// The addresses of services, none of which is anybody's: kube-proxy translates them.
+const SERVICE_SUBNET: &str = "10.96.0.0/12";
 /// A chain without rules, whose being there says that the machine did not forward packets before we asked it to.
 pub(crate) const FORWARDING_MARK: &str = "ip_forward_was_0";
 
@@ -31,19 +35,33 @@ pub(crate) struct Table {
     pub(crate) script: String,
 }
 
-/// Returns the machine's table: the box reaches the world, the world does not reach the box, and names are answered by the
-/// resolver wherever it listens.
+/// Returns the machine's table: the box reaches the world, the world does not reach the box, names are answered by the resolver
+/// wherever it listens, and one address leads from the box to the machine's loopback.
+///
+/// Who listens there sees a connection from loopback, as if a program of the machine had made it. That keeps answers right too:
+/// a socket without an address of its own answers from that which the question came to.
 pub(crate) fn machine(what: &Machine) -> Table {
     let Machine { name, subnet, dns_port, forwarding_mark } = what;
-    let host = subnet.host();
+    let (host, node, loopback) = (subnet.host(), subnet.node(), subnet.host_loopback());
     let mark = if *forwarding_mark { format!("  chain {FORWARDING_MARK} {{ }}\n") } else { String::new() };
     table(
         name,
         &format!(
-            "{mark}  chain prerouting {{
+            "{mark}  chain guard {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname \"{name}\" ip saddr 127.0.0.0/8 drop
+    iifname \"{name}\" ip daddr 127.0.0.0/8 drop
+    iifname \"{name}\" ip daddr {loopback} ip saddr != {node} drop
+  }}
+  chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname \"{name}\" ip daddr {host} udp dport 53 redirect to :{dns_port}
     iifname \"{name}\" ip daddr {host} tcp dport 53 redirect to :{dns_port}
+    iifname \"{name}\" ip daddr {loopback} dnat ip to 127.0.0.1
+  }}
+  chain loopback {{
+    type nat hook input priority 100; policy accept;
+    iifname \"{name}\" ip daddr 127.0.0.1 snat ip to 127.0.0.1
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
@@ -66,7 +84,25 @@ pub(crate) fn machine(what: &Machine) -> Table {
 }
 
 /// Returns the box's table: pods reach the world by the box's address, and not the port where commands are run in them.
-pub(crate) fn node(name: &str) -> Table {
+///
+/// With Kubernetes neither the port where the kubelet says how it is, and what is sent to a service before kube-proxy knows it is
+/// refused at once. Otherwise it would leave by the default route, and whoever sent it would wait for an answer.
+pub(crate) fn node(name: &str, kubernetes: bool) -> Table {
+    let (private, services) = if kubernetes {
+        let refuse = |hook: &str| {
+            format!(
+                "  chain services_{hook} {{
+    type filter hook {hook} priority filter; policy accept;
+    ip daddr {SERVICE_SUBNET} meta l4proto tcp reject with tcp reset
+    ip daddr {SERVICE_SUBNET} reject with icmp type port-unreachable
+  }}
+"
+            )
+        };
+        (format!("{{ {STREAM_PORT}, {HEALTH_PORT} }}"), refuse("forward") + &refuse("output"))
+    } else {
+        (STREAM_PORT.to_string(), String::new())
+    };
     table(
         name,
         &format!(
@@ -76,9 +112,9 @@ pub(crate) fn node(name: &str) -> Table {
   }}
   chain input {{
     type filter hook input priority filter; policy accept;
-    iifname \"{BRIDGE}\" tcp dport {STREAM_PORT} drop
+    iifname \"{BRIDGE}\" tcp dport {private} drop
   }}
-"
+{services}"
         ),
     )
 }
@@ -115,10 +151,21 @@ table inet shim
 delete table inet shim
 table inet shim {
   chain STAMP { }
+  chain guard {
+    type filter hook prerouting priority raw; policy accept;
+    iifname \"shim\" ip saddr 127.0.0.0/8 drop
+    iifname \"shim\" ip daddr 127.0.0.0/8 drop
+    iifname \"shim\" ip daddr 192.168.65.254 ip saddr != 192.168.65.3 drop
+  }
   chain prerouting {
     type nat hook prerouting priority dstnat; policy accept;
     iifname \"shim\" ip daddr 192.168.65.1 udp dport 53 redirect to :5399
     iifname \"shim\" ip daddr 192.168.65.1 tcp dport 53 redirect to :5399
+    iifname \"shim\" ip daddr 192.168.65.254 dnat ip to 127.0.0.1
+  }
+  chain loopback {
+    type nat hook input priority 100; policy accept;
+    iifname \"shim\" ip daddr 127.0.0.1 snat ip to 127.0.0.1
   }
   chain postrouting {
     type nat hook postrouting priority srcnat; policy accept;
@@ -152,8 +199,16 @@ table inet shim {
 
     #[test]
     fn the_box_s_table() {
-        let script = node("shim").script;
-        assert!(script.contains("ip saddr 10.1.0.0/16 oifname \"eth0\" masquerade"), "{script}");
-        assert!(script.contains("iifname \"cni0\" tcp dport 10010 drop"), "{script}");
+        for (kubernetes, private) in [(false, "10010"), (true, "{ 10010, 10248 }")] {
+            let script = node("shim", kubernetes).script;
+            assert!(script.contains("ip saddr 10.1.0.0/16 oifname \"eth0\" masquerade"), "{script}");
+            assert!(script.contains(&format!("iifname \"cni0\" tcp dport {private} drop")), "{script}");
+            let refusals =
+                script.matches("ip daddr 10.96.0.0/12 meta l4proto tcp reject with tcp reset").count();
+            assert_eq!(refusals, if kubernetes { 2 } else { 0 });
+            let hooks = ["forward", "output"].map(|hook| format!("type filter hook {hook} priority filter"));
+            assert!(hooks.iter().all(|hook| script.contains(hook) == kubernetes), "{script}");
+        }
+        assert_ne!(node("shim", false).stamp, node("shim", true).stamp);
     }
 }

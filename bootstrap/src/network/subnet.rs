@@ -44,6 +44,11 @@ impl Subnet {
         self.address(3)
     }
 
+    /// Returns the address by which the box reaches what listens on the machine's loopback.
+    pub(crate) const fn host_loopback(self) -> Ipv4Addr {
+        self.address(254)
+    }
+
     fn overlaps(self, network: Ipv4Addr, prefix: u8) -> bool {
         let shift = 32 - u32::from(prefix.min(24));
         let cut = |address: Ipv4Addr| u32::from(address).checked_shr(shift).unwrap_or(0);

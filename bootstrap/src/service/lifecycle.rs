@@ -18,6 +18,8 @@ use crate::node::Node;
 use crate::operator::Order;
 use crate::state::Wanted;
 
+use super::wanted;
+
 /// How long containers may be given to end.
 const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
 
@@ -44,10 +46,12 @@ impl Service {
     /// Gives an order, and returns what happens from then on, up to the event that ends it.
     fn order(&self, order: Order) -> Result<Response<Events>, Status> {
         let from = self.node.events.next();
-        self.orders.try_send(order).map_err(|_| Status::resource_exhausted("too many orders wait"))?;
+        self.orders
+            .try_send(order.clone())
+            .map_err(|_| Status::resource_exhausted("too many orders wait"))?;
         let is_settled = match order {
-            Order::Up => settles_up,
-            Order::Down { .. } => settles_down,
+            Order::Up { .. } => settles_up,
+            Order::Down { .. } | Order::Reset { .. } => settles_down,
         };
         Ok(self.stream(from, is_settled))
     }
@@ -59,20 +63,30 @@ type Events = Pin<Box<dyn Stream<Item = Result<api::Event, Status>> + Send>>;
 impl Lifecycle for Service {
     type UpStream = Events;
     type DownStream = Events;
+    type ResetStream = Events;
     type WatchStream = Events;
 
-    async fn up(&self, _: Request<api::UpRequest>) -> Result<Response<Events>, Status> {
-        if self.node.state.get().wanted == Wanted::Down && is_stopping(&self.node) {
+    async fn up(&self, request: Request<api::UpRequest>) -> Result<Response<Events>, Status> {
+        let state = self.node.state.get();
+        if matches!(state.wanted, Wanted::Down | Wanted::Reset { .. }) && is_stopping(&self.node) {
             return Err(Status::failed_precondition(
                 "the instance is being taken down; try again when it is down",
             ));
         }
-        self.order(Order::Up)
+        let request = request.into_inner();
+        let cluster = wanted::cluster(&request, &state, &self.node.paths)?;
+        self.order(Order::Up { cluster, reader: wanted::reader(request)? })
     }
 
     async fn down(&self, request: Request<api::DownRequest>) -> Result<Response<Events>, Status> {
         let grace = Duration::from_secs(request.into_inner().grace_seconds.into()).min(MAX_GRACE);
         self.order(Order::Down { grace })
+    }
+
+    async fn reset(&self, request: Request<api::ResetRequest>) -> Result<Response<Events>, Status> {
+        let request = request.into_inner();
+        let grace = Duration::from_secs(request.grace_seconds.into()).min(MAX_GRACE);
+        self.order(Order::Reset { all: request.all, grace })
     }
 
     async fn status(&self, _: Request<api::StatusRequest>) -> Result<Response<api::StatusResponse>, Status> {
@@ -88,10 +102,15 @@ impl Lifecycle for Service {
                 since: Some(status.since.into()),
             }
         };
+        let ports = match self.node.ports() {
+            Some(ports) => ports.list().await,
+            None => Vec::new(),
+        };
         Ok(Response::new(api::StatusResponse {
+            ports,
             root_dir: self.node.paths.root().display().to_string(),
             pid: std::process::id(),
-            parts: Part::ALL.map(part).to_vec(),
+            parts: self.node.events.parts().iter().copied().map(part).collect(),
             ready: self.node.events.is_ready(),
         }))
     }

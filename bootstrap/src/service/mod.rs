@@ -1,6 +1,7 @@
 //! `bootstrap serve`: the lifecycle service of one instance.
 
 mod lifecycle;
+mod wanted;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};

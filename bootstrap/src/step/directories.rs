@@ -20,7 +20,8 @@ use crate::step::link::NetworkLock;
 const MARK: &str = "trusted.shim.made";
 
 pub(crate) fn check(node: &Node) -> Result<bool> {
-    Ok(own(&node.paths).iter().all(|(path, _)| path.is_dir()) && mounts::mount_points().all(Path::is_dir))
+    Ok(own(&node.paths).iter().all(|(path, _)| path.is_dir())
+        && mounts::mount_points(node.state.get().kubernetes).all(Path::is_dir))
 }
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
@@ -29,7 +30,7 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     }
     fault::point("own directories are there");
     let _lock = NetworkLock::take().await?;
-    mounts::mount_points().try_for_each(ensure_mount_point)
+    mounts::mount_points(node.state.get().kubernetes).try_for_each(ensure_mount_point)
 }
 
 /// Returns the instance's directories and their modes. Others may pass through where sockets or containers are reached.
@@ -48,7 +49,7 @@ pub(crate) async fn undo(node: &Node) -> Result<()> {
         let _lock = NetworkLock::take().await?;
         let used = mounted_elsewhere();
         let points: Vec<&Path> =
-            mounts::mount_points().filter(|point| !used.contains(&point.to_path_buf())).collect();
+            mounts::mount_points(true).filter(|point| !used.contains(&point.to_path_buf())).collect();
         points.into_iter().try_for_each(remove_mount_point)?;
     }
     fault::point("mount points are gone");

@@ -22,7 +22,7 @@ pub(crate) async fn check(node: &Node) -> Result<bool> {
     }
     // A table that cannot be listed is not there.
     let inside = command::table(node.inside()?, NAME).await.unwrap_or_default();
-    Ok(inside.has(NAME, &ruleset::node(NAME).stamp))
+    Ok(inside.has(NAME, &node_table(node).stamp))
 }
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
@@ -36,7 +36,7 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     let openings = there.opening(&passage(node, &name)?);
     command::nft(Place::Machine, &format!("{}{}", table.script, lines(&openings))).await?;
     fault::point("the machine has its rules and the box has not");
-    command::nft(node.inside()?, &ruleset::node(NAME).script).await
+    command::nft(node.inside()?, &node_table(node).script).await
 }
 
 /// Says with the state of the box what only the user can open.
@@ -61,6 +61,10 @@ fn machine_table(node: &Node, there: &Ruleset) -> Result<Table> {
         dns_port: state.dns_port.ok_or_else(no_resolver)?,
         forwarding_mark: state.life.forwarding_was_0 || there.bears(false, &name, FORWARDING_MARK),
     }))
+}
+
+fn node_table(node: &Node) -> Table {
+    ruleset::node(NAME, node.state.get().kubernetes)
 }
 
 fn passage<'a>(node: &Node, name: &'a str) -> Result<Passage<'a>> {

@@ -1,13 +1,15 @@
 //! The holder runs: the process whose namespaces are the box.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
-use crate::cgroup::{CONTAINERD, DAEMONS, PODS, SHIMS};
+use crate::cgroup::{CONTAINERD, DAEMONS, KUBELET, PODS, SHIMS};
+use crate::cluster::{ENDPOINT, NAME};
 use crate::dns;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
@@ -45,8 +47,9 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
         }
         None => {
             // Containers whose box is gone have neither network nor engine any more.
-            node.cgroup.end(&[PODS, CONTAINERD, SHIMS], Duration::ZERO).await?;
-            mounts::prepare(&node.paths, &etc(node)?)?;
+            node.cgroup.end(&[PODS, CONTAINERD, SHIMS, KUBELET], Duration::ZERO).await?;
+            words.extend(node.state.get().kubernetes.then(|| "--kubernetes".into()));
+            mounts::prepare(&node.paths, node.state.get().kubernetes, &etc(node)?)?;
             fault::point("what is mounted in the box is prepared");
             node.state.change(|state| state.life.namespaces = None)?;
         }
@@ -72,8 +75,21 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
 /// Returns the files of the box's `/etc` that are its own.
 fn etc(node: &Node) -> Result<[(&'static str, String); 2]> {
     let machine = files::read_if_there("/etc/resolv.conf".as_ref())?.unwrap_or_default();
-    let hosts = files::read_if_there("/etc/hosts".as_ref())?.unwrap_or_default();
+    let mut hosts = files::read_if_there("/etc/hosts".as_ref())?.unwrap_or_default();
+    if node.state.get().kubernetes {
+        hosts = with_node(&hosts, node.subnet()?.node());
+    }
     Ok([("resolv.conf", dns::for_box(&machine, node.subnet()?.host())), ("hosts", hosts)])
+}
+
+/// Returns the box's `hosts`: there the control plane's name is the node, whatever it is on the machine (pure).
+fn with_node(machine: &str, node: Ipv4Addr) -> String {
+    let is_other = |line: &&str| {
+        let words = line.split('#').next().unwrap_or_default();
+        !words.split_whitespace().skip(1).any(|name| name.eq_ignore_ascii_case(ENDPOINT))
+    };
+    let others: String = machine.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
+    format!("{node} {ENDPOINT} {NAME}\n{others}")
 }
 
 /// Finds a process of the instance that lives in these namespaces: containerd, or the shim of a container.
@@ -118,4 +134,18 @@ pub(crate) async fn undo(node: &Node, grace: Duration) -> Result<()> {
         state.life.holder = None;
         state.life.namespaces = None;
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_s_names() {
+        let machine = "127.0.0.1 localhost\n127.0.0.1 kubernetes.docker.internal # shim\n::1 ip6 Kubernetes.Docker.Internal\n# kubernetes.docker.internal";
+        assert_eq!(
+            with_node(machine, Ipv4Addr::new(192, 168, 65, 3)),
+            "192.168.65.3 kubernetes.docker.internal docker-desktop\n127.0.0.1 localhost\n# kubernetes.docker.internal\n"
+        );
+    }
 }

@@ -56,15 +56,27 @@ pub(crate) fn is_up(link: &Value, address: &str) -> bool {
         && has(&link["addr_info"], &|info| info["local"] == address && info["prefixlen"] == 24)
 }
 
-pub(crate) async fn apply(node: &Node) -> Result<()> {
+/// Tells whether others have every network that this instance may take, so that it can be said before anything is changed.
+///
+/// # Errors
+/// They have; with who.
+pub(crate) async fn conflict(node: &Node) -> Result<()> {
+    choice(node).await.map(drop)
+}
+
+async fn choice(node: &Node) -> Result<Subnet> {
     let configured = node.config()?.network.subnet;
-    let name = node.name();
-    let _lock = NetworkLock::take().await?;
     let mut candidates = Subnet::candidates(node.paths.is_default(), configured);
     if let Some(kept) = node.state.get().subnet.filter(|_| configured.is_none()) {
         candidates.insert(0, kept);
     }
-    let subnet = choose(&candidates, &command::routes().await?, &name)?;
+    choose(&candidates, &command::routes().await?, &node.name())
+}
+
+pub(crate) async fn apply(node: &Node) -> Result<()> {
+    let name = node.name();
+    let _lock = NetworkLock::take().await?;
+    let subnet = choice(node).await?;
     node.state.change(|state| state.subnet = Some(subnet))?;
     fault::point("a network is chosen");
     let mut commands = String::new();

@@ -32,9 +32,12 @@ address flush dev {NODE_LINK}
 address add {node}/24 broadcast + dev {NODE_LINK}
 link set {NODE_LINK} up
 route replace default via {host} dev {NODE_LINK}
+route replace {loopback} via {host} dev {NODE_LINK}
 ",
         node = subnet.node(),
-        host = subnet.host()
+        host = subnet.host(),
+        // Nobody has this address, so that it cannot be looked for on the link.
+        loopback = subnet.host_loopback()
     ));
     command::ip(inside, &commands).await
 }

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use crate::dns::Resolver;
+use crate::dns::{Names, Resolver};
 use crate::error::Result;
 use crate::fault;
 use crate::node::Node;
@@ -16,7 +16,8 @@ pub(crate) fn check(node: &Node) -> bool {
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
     let port = node.state.get().dns_port;
-    let resolver = Resolver::start(node.subnet()?.host(), port, RESOLV_CONF.into()).await?;
+    let subnet = node.subnet()?;
+    let resolver = Resolver::start(subnet.host(), port, RESOLV_CONF.into(), Names::new(subnet)).await?;
     fault::point("the resolver's port is not recorded");
     node.state.change(|state| state.dns_port = Some(resolver.port()))?;
     node.resolver.lock().unwrap_or_else(PoisonError::into_inner).replace(resolver);

@@ -9,21 +9,27 @@ use proto::cri;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::cluster;
 use crate::event::Part;
 use crate::node::Node;
 
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// Where the kubelet says how it is.
+const KUBELET_HEALTH_PORT: u16 = 10_248;
+
 /// How long a part may take until it is healthy for the first time, and what is waited for.
 pub(crate) const fn start_limit(part: Part) -> (Duration, &'static str) {
     match part {
         // Its steps have seen to it.
-        Part::Machine | Part::Box => (Duration::ZERO, ""),
+        Part::Machine | Part::Box | Part::Components => (Duration::ZERO, ""),
         // A store that was not closed well is looked through first.
         Part::Shimd => (Duration::from_secs(60), "shimd to answer on control.sock"),
         // It looks at every container that it had.
         Part::Containerd => (Duration::from_secs(120), "containerd's CRI to be ready, by cri.sock"),
+        Part::Kubelet => (Duration::from_secs(60), "the kubelet's /healthz"),
+        Part::Kubernetes => (Duration::from_secs(300), "the system pods to be ready"),
     }
 }
 
@@ -34,9 +40,11 @@ pub(crate) const fn start_limit(part: Part) -> (Duration, &'static str) {
 pub(crate) async fn check(node: &Node, part: Part) -> Result<String, String> {
     let asked = async {
         match part {
-            Part::Machine | Part::Box => Ok(String::new()),
+            Part::Machine | Part::Box | Part::Components => Ok(String::new()),
             Part::Shimd => check_shimd(&node.paths.control_socket()).await,
             Part::Containerd => check_containerd(&node.paths.cri_socket()).await,
+            Part::Kubelet => check_kubelet(node).await,
+            Part::Kubernetes => cluster::pods::check(node).await,
         }
     };
     tokio::time::timeout(ANSWER_LIMIT, asked)
@@ -47,6 +55,19 @@ pub(crate) async fn check(node: &Node, part: Part) -> Result<String, String> {
 async fn check_shimd(socket: &Path) -> Result<String, String> {
     let info = DaemonClient::new(connect(socket).await?).info(InfoRequest {}).await.map_err(said)?;
     Ok(info.into_inner().version)
+}
+
+/// Asks on the node's address: it serves that the machine can see it, and nobody else.
+async fn check_kubelet(node: &Node) -> Result<String, String> {
+    let address = node.subnet().map_err(|error| error.to_string())?.node();
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build();
+    let client = client.map_err(|error| innermost(&error))?;
+    let asked = client.get(format!("http://{address}:{KUBELET_HEALTH_PORT}/healthz")).send().await;
+    let answer = asked.map_err(|error| innermost(&error))?;
+    if answer.status().is_success() {
+        return Ok(node.state.get().cluster.map_or_else(String::new, |cluster| cluster.version));
+    }
+    Err(format!("/healthz answers {}", answer.status()))
 }
 
 async fn check_containerd(socket: &Path) -> Result<String, String> {

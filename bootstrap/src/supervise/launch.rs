@@ -14,6 +14,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
 use crate::fault;
 use crate::node::Node;
+use crate::ports;
 use crate::process::Identity;
 use crate::state::Daemon;
 use crate::supervise::log;
@@ -62,7 +63,9 @@ pub(crate) fn daemon(node: &Node, part: Part, launch: &Launch) -> Result<()> {
 pub(crate) fn daemon_words(node: &Node, group: &str, oom_score_adj: i32) -> Vec<OsString> {
     let cgroup = format!("{}/{group}", node.name());
     let score = format!("--oom-score-adj={oom_score_adj}");
-    ["--wait".to_owned(), "--cgroup".into(), cgroup, score].map(OsString::from).to_vec()
+    let files = ports::usual_files().map(|files| format!("--open-files={files}"));
+    let words = ["--wait".to_owned(), "--cgroup".into(), cgroup, score];
+    words.into_iter().chain(files).map(OsString::from).collect()
 }
 
 /// Starts this program with these arguments; it waits for the word.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use proto::lifecycle::State;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -24,6 +25,8 @@ const BOX_LOOK_PERIOD: Duration = Duration::from_secs(30);
 const ILL_LOOKS: u32 = 3;
 /// How often a part is asked while it starts.
 const START_POLL: Duration = Duration::from_millis(25);
+/// How often the cluster is asked while it starts, which costs it something.
+const CLUSTER_POLL: Duration = Duration::from_millis(200);
 
 /// How long a process that was killed may take to be seen to have ended.
 const DYING: Duration = Duration::from_millis(200);
@@ -60,7 +63,7 @@ fn fail(node: &Node, part: Part, error: &Error, log_end: u64) {
     let hint = match part {
         Part::Machine => String::new(),
         Part::Box => format!("see {}", node.paths.log("lifecycle").display()),
-        Part::Shimd | Part::Containerd => {
+        Part::Shimd | Part::Containerd | Part::Components | Part::Kubelet | Part::Kubernetes => {
             format!("see {}", node.paths.command(&format!("logs {}", part.name())))
         }
     };
@@ -81,7 +84,7 @@ async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
         }
     }
     let process = node.process(part)?;
-    let is_process = !matches!(part, Part::Machine);
+    let is_process = !matches!(part, Part::Machine | Part::Components | Part::Kubernetes);
     let ended = |outcome: String| Error::Ended { program: part.name().into(), outcome };
     if is_process && process.is_none() {
         return Err(ended("at once".into()));
@@ -93,6 +96,9 @@ async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
             version = healthy(node, part) => version?,
         };
         node.events.set_version(part, &version);
+    } else {
+        let version = healthy(node, part).await?;
+        node.events.set_version(part, &version);
     }
     node.ready(part);
     Ok(process)
@@ -102,7 +108,7 @@ async fn do_step(node: &Arc<Node>, part: Part, step: Step) -> Result<()> {
     if !step.check(node).await? {
         node.events.set(part, State::Starting, step.title());
         fault::point(step.title());
-        step.apply(node).await?;
+        step.apply(node).boxed().await?;
     }
     Ok(())
 }
@@ -130,14 +136,15 @@ async fn healthy(node: &Node, part: Part) -> Result<String> {
     let (limit, awaited) = health::start_limit(part);
     let started = Instant::now();
     loop {
-        match health::check(node, part).await {
+        match health::check(node, part).boxed().await {
             Ok(version) => return Ok(version),
             Err(seen) if started.elapsed() >= limit => {
                 return Err(Error::Timeout { awaited: awaited.into(), seen, limit });
             }
-            Err(_) => {
-                node.events.set(part, State::Starting, format!("waiting for {awaited}"));
-                sleep(START_POLL).await;
+            Err(seen) => {
+                let waiting = if part == Part::Kubernetes { seen } else { awaited.to_owned() };
+                node.events.set(part, State::Starting, format!("waiting for {waiting}"));
+                sleep(if part == Part::Kubernetes { CLUSTER_POLL } else { START_POLL }).await;
             }
         }
     }
@@ -145,7 +152,7 @@ async fn healthy(node: &Node, part: Part) -> Result<String> {
 
 /// Watches a part that is ready until it ends, and says how it did.
 async fn watch(node: &Arc<Node>, part: Part, process: Option<Process>) -> String {
-    let Some(process) = process else { return std::future::pending().await };
+    let Some(process) = process else { match look_after(node, part).await {} };
     tokio::select! {
         outcome = process.ended(&node.children) => outcome,
         never = look_after(node, part) => match never {},
@@ -158,8 +165,11 @@ async fn look_after(node: &Arc<Node>, part: Part) -> std::convert::Infallible {
     loop {
         sleep(if part == Part::Box { BOX_LOOK_PERIOD } else { LOOK_PERIOD }).await;
         let looked = match part {
-            Part::Machine | Part::Box => mend(node, part).await.map_err(|error| error.to_string()),
-            Part::Shimd | Part::Containerd => health::check(node, part).await.map(drop),
+            // What the machine has is not looked at again while everything runs, nor is what was fetched.
+            Part::Machine | Part::Components => Ok(()),
+            Part::Box => mend(node, part).await.map_err(|error| error.to_string()),
+            Part::Shimd | Part::Containerd | Part::Kubelet => health::check(node, part).await.map(drop),
+            Part::Kubernetes => look_at_cluster(node).await,
         };
         match looked {
             Ok(()) => {
@@ -174,6 +184,12 @@ async fn look_after(node: &Arc<Node>, part: Part) -> std::convert::Infallible {
             }
         }
     }
+}
+
+/// Looks at the cluster, and makes again what is missing of it.
+async fn look_at_cluster(node: &Arc<Node>) -> Result<(), String> {
+    mend(node, Part::Kubernetes).await.map_err(|error| error.to_string())?;
+    health::check(node, Part::Kubernetes).await.map(drop)
 }
 
 /// Does the steps of a part that are not done any more: another program flushed our rules, or came with rules of its own.

@@ -1,5 +1,7 @@
 //! What an archive has in it of images whose blobs were kept.
 
+mod loading;
+
 use std::io::{Read, Write};
 
 use serde_json::Value;

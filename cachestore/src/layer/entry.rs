@@ -30,8 +30,8 @@ pub(super) enum Kind {
 
 /// A member's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) path: EntryPath,
+pub(crate) struct Entry {
+    pub(crate) path: EntryPath,
     pub(super) kind: Kind,
     /// Permissions and set-id bits.
     pub(super) mode: u32,
@@ -40,9 +40,20 @@ pub(super) struct Entry {
     pub(super) mtime: Time,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Bytes of content that follow the header.
-    pub(super) stored_size: u64,
+    pub(crate) stored_size: u64,
     /// Where those bytes belong, if they are not the whole file.
     pub(super) sparse: Option<super::sparse::Map>,
+}
+
+impl Entry {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.kind == Kind::Directory
+    }
+
+    /// Tells whether it is a file whose content is stored in one piece.
+    pub(crate) fn is_plain_file(&self) -> bool {
+        self.kind == Kind::File && self.sparse.is_none()
+    }
 }
 
 /// Seconds and nanoseconds since 1970; before it, the nanoseconds still count forward.
@@ -56,7 +67,7 @@ pub(super) struct Time {
 ///
 /// The one constructor is what keeps an archive from naming anything outside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct EntryPath(Vec<u8>);
+pub(crate) struct EntryPath(Vec<u8>);
 
 impl EntryPath {
     /// Parses a name of an archive; leading `/` and `./` are dropped, as every tar does.
@@ -84,7 +95,7 @@ impl EntryPath {
         Ok(Self(path))
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 

@@ -4,6 +4,7 @@ mod audit;
 mod entry;
 mod found;
 mod header;
+mod lookup;
 mod lower;
 mod noted;
 mod pack;
@@ -20,6 +21,8 @@ mod unpack;
 mod whiteout;
 mod workspace;
 
+pub use lookup::ImageFile;
 pub use record::{IfKeyed, Layer, LayerId, Step};
+pub(crate) use stream::Members;
 pub use unpack::Unpacked;
 pub use workspace::Workspace;

@@ -20,7 +20,7 @@ const MAX_HEADER_BYTES: u64 = 1 << 20;
 const MAX_ENTRIES: u64 = 100_000_000;
 
 /// The members of an archive, one after the other.
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     input: R,
     recipe: Option<Writer>,
     /// Bytes of the current member's content that are still in the input, and the padding behind them.
@@ -32,6 +32,11 @@ pub(super) struct Members<R> {
 }
 
 impl<R: Read> Members<R> {
+    /// Reads a tar that is no layer, and of which nothing is written down.
+    pub(crate) fn plain(input: R) -> Self {
+        Self::new(input, None)
+    }
+
     pub(super) fn new(input: R, recipe: Option<Writer>) -> Self {
         Self { input, recipe, left: 0, padding: 0, entries: 0, name: Vec::new() }
     }
@@ -39,7 +44,7 @@ impl<R: Read> Members<R> {
     /// Returns the next member; `None` at the end of the archive.
     ///
     /// What the caller left unread of the previous member's content is in no file: it goes into the recipe.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let next = self.advance();
         next.map_err(|error| naming(error, &self.name))
     }
@@ -89,7 +94,7 @@ impl<R: Read> Members<R> {
     }
 
     /// Reads content of the current member; 0 at its end.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         self.content(buffer).map_err(|error| naming(error, &self.name))
     }
 
@@ -107,7 +112,7 @@ impl<R: Read> Members<R> {
     }
 
     /// Reads to the end of the stream, behind the end of the archive, and finishes the recipe.
-    pub(super) fn finish(mut self) -> Result<R> {
+    pub(crate) fn finish(mut self) -> Result<R> {
         let mut buffer = vec![0; 64 << 10];
         loop {
             let count = self.input.read(&mut buffer).at("read", "the archive")?;

@@ -3,6 +3,7 @@
 //! Each test is two programs. Started by cargo it is the *driver* (`driver.rs`); it starts this binary again, as the
 //! *victim*, which does one operation and dies at one failpoint of it.
 
+mod archive;
 mod driver;
 mod fixture;
 mod operations;
@@ -39,6 +40,8 @@ operations! {
     build_again: 11, operations::a_built_layer, operations::build_again, true;
     record_image: 2, operations::an_ingested_layer, operations::record_image, true;
     pull: 31, operations::nothing, operations::pull, false;
+    // Between its layers and itself, an image is not there.
+    load: 38, operations::nothing, operations::load, false;
     tag: 2, operations::nothing, operations::tag, true;
     move_tag: 2, operations::nothing, operations::move_tag, true;
     untag: 2, operations::nothing, operations::untag, true;

@@ -6,6 +6,7 @@ use cachestore::oci::manifest::BlobRef;
 use cachestore::snapshots::{Kind, Labels};
 use cachestore::{Digest, Error, Result, Store};
 
+use crate::archive::archive;
 use crate::fixture::{self, build as build_layer, ingest as ingest_layer, named, put_image, upper_tar};
 
 /// Nothing but what every store has.
@@ -117,6 +118,11 @@ pub(crate) fn pull(store: &Store) {
     let upper = ingest_layer(store, &upper_tar(), &[lower.id], &lease);
     forget_download(store);
     put_image(store, &lease, &[named(&lower), named(&upper)], &["pulled:1", "app"]);
+}
+
+/// An archive of one image of two layers, the second of which leaves directories out.
+pub(crate) fn load(store: &Store) {
+    store.load(&archive(&["new:1", "app"])[..], &|_| {}).expect("it is loaded");
 }
 
 fn give_name(store: &Store, image: &str, name: &str) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    build, completion, df, down, env, history, images, inspect, logs, prune, pull, rmi, save, status, tag,
-    up, verify,
+    build, bundle, completion, df, down, env, history, images, inspect, load, logs, prune, pull, reset, rmi,
+    save, status, tag, up, verify,
 };
 use crate::layout;
 
@@ -53,16 +53,22 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Write images to a tar archive that holds an OCI image layout
     Save(save::Args),
+    /// Load images from such an archive
+    Load(load::Args),
     /// Start the cluster, or go on from where an earlier start stopped
     Up(up::Args),
     /// Stop everything; images, volumes and the state of the cluster stay
     Down(down::Args),
+    /// Delete the cluster; images and the volumes of claims stay
+    Reset(reset::Args),
     /// Show the parts of the cluster
     Status(status::Args),
     /// Show the logs of the parts
     Logs(logs::Args),
     /// Print the environment for crictl, kubectl and the like
     Env(env::Args),
+    /// Write all components of Kubernetes into one archive, for machines without a network
+    Bundle(bundle::Args),
     /// Check this machine, and say how to mend what is missing
     Doctor,
     /// Print completions for a shell

@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod build;
+pub(crate) mod bundle;
 pub(crate) mod completion;
 pub(crate) mod df;
 pub(crate) mod doctor;
@@ -10,9 +11,11 @@ mod follow;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod inspect;
+pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod prune;
 pub(crate) mod pull;
+pub(crate) mod reset;
 pub(crate) mod rmi;
 pub(crate) mod save;
 pub(crate) mod status;
@@ -39,11 +42,14 @@ pub(crate) async fn run(command: Command, layout: &Layout) -> Result<(), Failure
         Command::Prune(args) => prune::run(args, layout).await,
         Command::Verify(args) => verify::run(args, layout).await,
         Command::Save(args) => save::run(args, layout).await,
+        Command::Load(args) => load::run(args, layout).await,
         Command::Up(args) => up::run(args, layout).await,
         Command::Down(args) => down::run(args, layout).await,
+        Command::Reset(args) => reset::run(args, layout).await,
         Command::Status(args) => status::run(args, layout).await,
         Command::Logs(args) => logs::run(args, layout).await,
         Command::Env(args) => env::run(args, layout),
+        Command::Bundle(args) => bundle::run(args, layout),
         Command::Doctor => doctor::run(layout),
         Command::Completion(args) => completion::run(args),
         Command::Version => version::run(layout).await,

@@ -14,7 +14,7 @@ use transfer::{Credentials, LayerEvent};
 use super::mount::OverlayMount;
 use super::runc::{Runc, Sink};
 use super::spec::{self, Files};
-use crate::images::Images;
+use crate::images::{Answering, Images};
 
 /// How often a pull is looked at whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -95,10 +95,9 @@ impl Host for BuildWorld {
         });
         let (images, reference) = (Arc::clone(images), reference.clone());
         let credentials = Arc::clone(&self.credentials);
-        let mut pulling = self
-            .world
-            .runtime
-            .spawn(async move { images.pull(&reference, credentials, observer_of_pull).await });
+        let mut pulling = self.world.runtime.spawn(async move {
+            images.pull(&reference, Answering::Policy, credentials, observer_of_pull).await
+        });
         loop {
             let step = async { tokio::time::timeout(LOOK_EVERY, &mut pulling).await };
             let ended = self.world.runtime.block_on(step);

@@ -15,11 +15,13 @@ use tonic::{Request, Response, Status, Streaming};
 use transfer::{LayerEvent, Phase};
 
 use super::convert;
+use super::file;
+use super::load;
 use super::question::Questions;
 use super::writer::ChunkWriter;
 use crate::blocking;
-use crate::images::Images;
 use crate::images::remove::Force;
+use crate::images::{Answering, Images};
 use crate::policy;
 use crate::status::from_store;
 
@@ -62,7 +64,8 @@ impl ImagesService {
         });
         let progress = events.clone();
         let observer = Arc::new(move |event| progress.offer(event));
-        let pulled = self.images.pull(&reference, credentials, observer).await?;
+        let answering = if start.from_registry { Answering::Registry } else { Answering::Policy };
+        let pulled = self.images.pull(&reference, answering, credentials, observer).await?;
         let finished = api::PullFinished {
             image_id: pulled.image.id.to_string(),
             name: reference.to_string(),
@@ -114,6 +117,8 @@ fn layer_event(event: LayerEvent) -> api::pull_event::Event {
 impl Service for ImagesService {
     type PullStream = Answers<api::PullEvent>;
     type SaveStream = Answers<api::SaveChunk>;
+    type LoadStream = Answers<api::LoadEvent>;
+    type ReadFileStream = Answers<api::FileChunk>;
 
     async fn pull(
         &self,
@@ -231,6 +236,24 @@ impl Service for ImagesService {
             }
         };
         Ok(Response::new(Box::pin(super::drive(work, ReceiverStream::new(chunks)))))
+    }
+
+    async fn load(
+        &self,
+        request: Request<Streaming<api::LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        let images = Arc::clone(&self.images);
+        Ok(Response::new(Box::pin(load::run(images, request.into_inner()))))
+    }
+
+    async fn read_file(
+        &self,
+        request: Request<api::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        let api::ReadFileRequest { name, path } = request.into_inner();
+        let open = move |store: &Store| store.open_file(&*store.expect_image(&name)?, &path);
+        let opened = self.with_store(open).await?;
+        Ok(Response::new(Box::pin(file::chunks(opened))))
     }
 }
 

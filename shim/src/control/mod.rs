@@ -3,7 +3,9 @@
 pub(crate) mod build;
 mod convert;
 pub(crate) mod daemon;
+mod file;
 pub(crate) mod image;
+mod load;
 pub(crate) mod peer;
 mod question;
 pub(crate) mod storage;

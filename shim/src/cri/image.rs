@@ -15,7 +15,7 @@ use transfer::{Credential, Credentials, Fixed};
 
 use super::convert;
 use crate::blocking;
-use crate::images::Images;
+use crate::images::{Answering, Images};
 use crate::status::from_store;
 
 /// How many images one message of a stream holds.
@@ -138,7 +138,7 @@ impl Service for ImageService {
         let cri::PullImageRequest { image, auth } = request.into_inner();
         let reference: Reference = word(image)?.parse().map_err(from_store)?;
         let credentials = credentials(auth, &reference)?;
-        let pulled = self.images.pull(&reference, credentials, Arc::new(|_| {})).await?;
+        let pulled = self.images.pull(&reference, Answering::Policy, credentials, Arc::new(|_| {})).await?;
         Ok(Response::new(cri::PullImageResponse { image_ref: pulled.image.id.to_string() }))
     }
 

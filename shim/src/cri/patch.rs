@@ -215,7 +215,7 @@ mod tests {
                 id: "c".into(),
                 image: Some(spec(given, user)),
                 image_ref: image_ref.into(),
-                image_id: String::new(),
+                ..cri::Container::default()
             };
             let list = cri::ListContainersResponse { containers: vec![container.clone(), container] };
             let find = |word: &str| (word == id || word.contains("a@")).then(|| image(&["a", "b:1"]));

@@ -72,8 +72,27 @@ pub fn base_entries() -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The page of `docker/getting-started`.
+const PAGE: &str = "Getting Started\n";
+
 /// Versions of the pause image that containerd 1.6 to 2.3 and critest name.
 const PAUSE_TAGS: [&str; 6] = ["3.6", "3.8", "3.9", "3.10", "3.10.1", "3.10.2"];
+
+/// Returns `docker.io/docker/getting-started`, tag `latest`: a web server on port 80 with one page.
+///
+/// # Errors
+/// As [`base_set`].
+pub fn getting_started_set() -> Result<Set> {
+    Set::cached("getting-started", &[&busybox()?, PAGE.as_bytes()], |maker| {
+        let gzip = |entries| Layer::write(maker.blobs(), Compression::Gzip, entries);
+        let page = vec![Entry::dir("srv"), Entry::file("srv/index.html", PAGE)];
+        let (base, page) = (gzip(base_entries()?)?, gzip(page)?);
+        let config = environment(&["httpd", "-f", "-p", "80", "-h", "/srv"]);
+        let image = Recipe::default().layer(&base).layer(&page).config(config).write(maker.blobs())?;
+        maker.add("docker.io/docker/getting-started", &["latest"], &image);
+        Ok(())
+    })
+}
 
 /// Returns `docker.io/library/busybox`, tags `latest`, `1` and `docker` (the same with Docker's media types),
 /// `docker.io/library/busybox-zstd`, and `registry.k8s.io/pause`, which every containerd needs for pods.

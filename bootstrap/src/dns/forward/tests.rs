@@ -1,6 +1,9 @@
 use super::*;
 
 const QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x02bc\0\0\x01\0\x01";
+/// Asks for the address of `host.docker.internal`.
+const OWN_QUERY: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04host\x06docker\x08internal\0\0\x01\0\x01";
+const NAMES: Names = Names::new(crate::network::subnet::Subnet::DEFAULT);
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 fn answer_to(query: &[u8], rcode: u8) -> Vec<u8> {
@@ -60,7 +63,7 @@ async fn both_transports_are_served_and_the_file_is_read_again() {
     let source = directory.path().join("resolv.conf");
     let taken = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
     let port = taken.local_addr().unwrap().port();
-    let resolver = Resolver::start(LOOPBACK, Some(port), source.clone()).await.unwrap();
+    let resolver = Resolver::start(LOOPBACK, Some(port), source.clone(), NAMES).await.unwrap();
     assert_ne!(resolver.port(), port);
     let failure = Query::parse(QUERY).unwrap().failure();
 
@@ -78,7 +81,14 @@ async fn both_transports_are_served_and_the_file_is_read_again() {
         assert_eq!(receive(&mut stream).await.unwrap(), failure);
     }
 
-    let servers = Servers { source: source.clone(), own: LOOPBACK, known: Mutex::default() };
+    // For its own names it needs nobody.
+    client.send(OWN_QUERY).await.unwrap();
+    let length = client.recv(&mut buffer).await.unwrap();
+    assert_eq!(buffer[length - 4..length], [192, 168, 65, 254]);
+    send(&mut stream, OWN_QUERY).await.unwrap();
+    assert_eq!(receive(&mut stream).await.unwrap(), buffer[..length]);
+
+    let servers = Servers { source: source.clone(), own: LOOPBACK, names: NAMES, known: Mutex::default() };
     assert_eq!(servers.get(), []);
     for text in ["nameserver 192.0.2.1\n", "nameserver 192.0.2.22\n", ""] {
         files::put(&source, text.as_bytes(), 0o644).unwrap();
@@ -88,8 +98,12 @@ async fn both_transports_are_served_and_the_file_is_read_again() {
 
 #[test]
 fn only_the_link_s_own_network_is_served() {
-    let servers =
-        Servers { source: "/x".into(), own: Ipv4Addr::new(192, 168, 65, 1), known: Mutex::default() };
+    let servers = Servers {
+        source: "/x".into(),
+        own: Ipv4Addr::new(192, 168, 65, 1),
+        names: NAMES,
+        known: Mutex::default(),
+    };
     for (peer, expected) in [("192.168.65.3:9", true), ("192.168.66.3:9", false), ("[::1]:9", false)] {
         assert_eq!(servers.is_served(peer.parse().unwrap()), expected, "{peer}");
     }

@@ -33,7 +33,7 @@ fn chains_that_drop_are_opened() {
         ("another family", vec![base("ip6", "filter", "FORWARD", "forward", "drop")], 0),
         ("another instance", vec![base("inet", "shim-0990fc72", "forward", "forward", "drop")], 0),
         ("only its name is like ours", vec![base("inet", "shimmer", "forward", "forward", "drop")], 2),
-        ("input", vec![base("inet", "x", "input", "input", "drop")], 2),
+        ("input", vec![base("inet", "x", "input", "input", "drop")], 3),
         (
             "a rule for everything",
             vec![
@@ -92,6 +92,7 @@ fn the_rules_that_are_inserted() {
             "insert rule ip filter FORWARD oifname \"shim\" accept comment \"shim:shim in\"",
             "insert rule inet firewall in iifname \"shim\" ip daddr 192.168.65.1 udp dport 5399 accept comment \"shim:shim names udp 5399\"",
             "insert rule inet firewall in iifname \"shim\" ip daddr 192.168.65.1 tcp dport 5399 accept comment \"shim:shim names tcp 5399\"",
+            "insert rule inet firewall in iifname \"shim\" ip daddr 127.0.0.1 accept comment \"shim:shim loopback\"",
         ]
     );
 }
@@ -114,11 +115,11 @@ fn what_is_there_is_left_and_what_is_half_there_is_made_anew() {
     let names = |port: u16, protocol: &str, handle| {
         rule("INPUT", handle, Some(&format!("shim:shim names {protocol} {port}")), accept.clone())
     };
-    assert!(
-        ruleset(json!([input, names(5399, "udp", 1), names(5399, "tcp", 2)])).opening(&PASSAGE).is_empty()
-    );
+    let loopback = rule("INPUT", 3, Some("shim:shim loopback"), accept.clone());
+    let whole = ruleset(json!([input, names(5399, "udp", 1), names(5399, "tcp", 2), loopback]));
+    assert_eq!(whole.opening(&PASSAGE), [""; 0]);
     let stale = ruleset(json!([input, names(5398, "udp", 1), names(5398, "tcp", 2)])).opening(&PASSAGE);
-    assert_eq!(stale.len(), 4, "{stale:?}");
+    assert_eq!(stale.len(), 5, "{stale:?}");
 }
 
 #[test]

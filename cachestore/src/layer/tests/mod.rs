@@ -1,5 +1,6 @@
 mod archive;
 mod commit;
 mod hostile;
+mod lookup;
 mod recipe;
 mod trees;

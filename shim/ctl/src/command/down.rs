@@ -4,8 +4,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use proto::lifecycle as api;
+use proto::lifecycle::lifecycle_client::LifecycleClient;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tonic::Streaming;
+use tonic::transport::Channel;
 
 use super::follow::{End, Follower};
 use crate::cli::duration;
@@ -28,57 +31,94 @@ pub(crate) struct Args {
 
 /// Stops everything. Where nothing runs, that is done.
 pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
-    let mut client = match connect::lifecycle(layout).await {
-        Ok(client) => client,
-        Err(Cause::Absent) => {
-            // Where it died, what it looked after runs on: another one takes that over, so that it can be taken down.
-            program::bootstrap(layout, "start", &["--if-left"])?;
-            match connect::lifecycle(layout).await {
-                Ok(client) => client,
-                Err(Cause::Absent) => return output::line("Nothing runs."),
-                Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
+    let order = Order { start: "--if-left", idle: "Nothing runs.", done: "Everything has stopped." };
+    order.give(layout, Wish::Down { grace: args.grace }).await
+}
+
+/// What is wanted of the lifecycle service.
+#[derive(Debug)]
+pub(super) enum Wish {
+    Down { grace: Duration },
+    Reset { all: bool },
+}
+
+/// How an order that ends with everything down is given.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The flag with which a service is started where none runs, if it finds something to do.
+    pub(super) start: &'static str,
+    /// What is said where there is nothing to do.
+    pub(super) idle: &'static str,
+    pub(super) done: &'static str,
+}
+
+impl Order {
+    pub(super) async fn give(&self, layout: &Layout, wish: Wish) -> Result<(), Failure> {
+        let mut client = match connect::lifecycle(layout).await {
+            Ok(client) => client,
+            Err(Cause::Absent) => {
+                // Where it died, what it looked after runs on: another one takes that over, so that it can be taken down.
+                program::bootstrap(layout, "start", &[self.start])?;
+                match connect::lifecycle(layout).await {
+                    Ok(client) => client,
+                    Err(Cause::Absent) => return output::line(self.idle),
+                    Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
+                }
             }
-        }
-        Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
-    };
-    // A part of a second is a second.
-    let seconds = args.grace.as_secs() + u64::from(args.grace.subsec_nanos() > 0);
-    let request = api::DownRequest { grace_seconds: u32::try_from(seconds).unwrap_or(u32::MAX) };
-    let service = process(client.status(api::StatusRequest {}).await?.into_inner().pid);
-    let mut interrupts = super::interrupts()?;
-    let mut follower = Follower::new(Parts::stopping());
-    let end = {
-        let stop = async {
-            let events = client.down(request).await?.into_inner();
-            // A part that does not stop must not keep the others from being shown.
-            follower.follow(events, |_| false).await
+            Err(cause) => return Err(connect::no_lifecycle(&cause, layout)),
         };
-        tokio::select! {
-            end = stop => end?,
-            _ = interrupts.recv() => {
-                output::error(&format!("interrupted; the work goes on: {} shows it", layout.root_command("status")));
-                return Err(Failure::Interrupted);
+        let service = process(client.status(api::StatusRequest {}).await?.into_inner().pid);
+        let mut interrupts = super::interrupts()?;
+        let mut follower = Follower::new(Parts::stopping());
+        let end = {
+            let stop = async {
+                let events = ask(&mut client, wish).await?;
+                // A part that does not stop must not keep the others from being shown.
+                follower.follow(events, |_| false).await
+            };
+            tokio::select! {
+                end = stop => end?,
+                _ = interrupts.recv() => {
+                    output::error(&format!("interrupted; the work goes on: {} shows it", layout.root_command("status")));
+                    return Err(Failure::Interrupted);
+                }
             }
-        }
-    };
-    follower.paint();
-    match end {
-        End::Complete => {
-            if let Some(service) = service {
-                // Whoever looks next must not find it; that it has stopped all else, it has said.
-                drop(client);
-                poll(&mut [PollFd::from_borrowed_fd(service.as_fd(), PollFlags::IN)], Some(&SERVICE_END))
-                    .ok();
+        };
+        follower.paint();
+        match end {
+            End::Complete => {
+                if let Some(service) = service {
+                    // Whoever looks next must not find it; that it has stopped all else, it has said.
+                    drop(client);
+                    poll(&mut [PollFd::from_borrowed_fd(service.as_fd(), PollFlags::IN)], Some(&SERVICE_END))
+                        .ok();
+                }
+                output::line(self.done)
             }
-            output::line("Everything has stopped.")
-        }
-        End::Failed(_) | End::Early => {
-            let missing = follower.missing();
-            let what = if missing.is_empty() { String::new() } else { format!(": {missing}") };
-            let logs = layout.root_command("logs");
-            Err(Failure::failed(format!("not everything has stopped{what}; see: {logs}")))
+            End::Failed(_) | End::Early => {
+                let missing = follower.missing();
+                let what = if missing.is_empty() { String::new() } else { format!(": {missing}") };
+                let logs = layout.root_command("logs");
+                Err(Failure::failed(format!("not everything has stopped{what}; see: {logs}")))
+            }
         }
     }
+}
+
+async fn ask(
+    client: &mut LifecycleClient<Channel>,
+    wish: Wish,
+) -> Result<Streaming<api::Event>, tonic::Status> {
+    let events = match wish {
+        Wish::Down { grace } => {
+            // A part of a second is a second.
+            let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+            let grace_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            client.down(api::DownRequest { grace_seconds }).await?
+        }
+        Wish::Reset { all } => client.reset(api::ResetRequest { all, grace_seconds: 0 }).await?,
+    };
+    Ok(events.into_inner())
 }
 
 /// Returns what becomes readable when the process ends; nothing where it has ended, or lives out of sight.

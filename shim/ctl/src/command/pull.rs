@@ -57,7 +57,7 @@ async fn pull(args: &Args, layout: &Layout, view: &mut View) -> Result<api::Pull
     let mut client = connect::control(layout).await?.images();
     view.begin()?;
     let (requests, stream) = mpsc::channel(REQUESTS);
-    let start = api::PullStart { name: args.name.clone() };
+    let start = api::PullStart { name: args.name.clone(), ..Default::default() };
     send(&requests, Request::Start(start)).await;
     let mut events = client.pull(ReceiverStream::new(stream)).await?.into_inner();
     let mut lookups = Lookups::default();

@@ -32,7 +32,7 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
         connect::lifecycle(layout).await.map_err(|cause| connect::no_lifecycle(&cause, layout))?;
     let status = client.status(api::StatusRequest {}).await?.into_inner();
     output::print(&match args.output {
-        Form::Table => columns(&status, Timestamp::now()),
+        Form::Table => columns(&status, Timestamp::now()) + &ports(&status),
         Form::Json => format!("{}\n", object(&status)),
     })?;
     if status.ready { Ok(()) } else { Err(Failure::reported()) }
@@ -54,8 +54,25 @@ fn columns(status: &api::StatusResponse, now: Timestamp) -> String {
             single_line(&part.message).into_owned(),
         ]);
     }
-    let text = table::columns(&rows);
-    // The last column is often empty.
+    trimmed(&table::columns(&rows))
+}
+
+/// Returns a second table, of ports; empty without any.
+fn ports(status: &api::StatusResponse) -> String {
+    if status.ports.is_empty() {
+        return String::new();
+    }
+    let header = ["PORT", "FOR", "TARGET", "PROBLEM"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for port in &status.ports {
+        let cells = [&port.listen, &port.owner, &port.target, &port.problem];
+        rows.push(cells.map(|cell| single_line(cell).into_owned()).to_vec());
+    }
+    format!("\n{}", trimmed(&table::columns(&rows)))
+}
+
+/// Cuts off spaces at the ends of lines: the last column is often empty.
+fn trimmed(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
@@ -79,7 +96,13 @@ fn object(status: &api::StatusResponse) -> Value {
             })
         })
         .collect();
-    json!({ "root": status.root_dir, "pid": status.pid, "ready": status.ready, "parts": parts })
+    let port = |port: &api::OpenPort| {
+        json!({"listen": port.listen, "owner": port.owner, "target": port.target, "problem": port.problem})
+    };
+    let ports: Vec<Value> = status.ports.iter().map(port).collect();
+    json!({
+        "root": status.root_dir, "pid": status.pid, "ready": status.ready, "parts": parts, "ports": ports,
+    })
 }
 
 #[cfg(test)]
@@ -106,6 +129,7 @@ mod tests {
             pid: 7,
             parts: vec![box_part, failed],
             ready: false,
+            ports: Vec::new(),
         }
     }
 

@@ -16,6 +16,37 @@ use crate::output;
 use crate::program;
 use crate::progress::parts::Parts;
 
+/// Returns whose kubeconfig gets the context, and where that user lives: whoever became root by sudo, else this user.
+fn reader(sudo_user: Option<String>, home: Option<String>) -> (String, String) {
+    match sudo_user.filter(|user| !user.is_empty()) {
+        Some(user) => (user, String::new()),
+        None => {
+            let user = rustix::process::geteuid().as_raw().to_string();
+            (user, home.filter(|home| home.starts_with('/')).unwrap_or_default())
+        }
+    }
+}
+
+/// The sources of components, as they are written.
+const SOURCES: [&str; 3] = ["auto", "release", "build"];
+/// The one that names a file.
+const BUNDLE: &str = "bundle=";
+
+/// Checks a source of components; the path of a bundle is made absolute, since the service is elsewhere.
+fn source(text: &str) -> Result<String, String> {
+    if SOURCES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    match text.strip_prefix(BUNDLE) {
+        Some(file) if !file.is_empty() => {
+            let path = std::path::absolute(file).map_err(|error| format!("{file}: {error}"))?;
+            let path = path.to_str().ok_or_else(|| format!("{file:?} is not UTF-8"))?;
+            Ok(format!("{BUNDLE}{path}"))
+        }
+        _ => Err(format!("it is one of {} or {BUNDLE}FILE", SOURCES.join(", "))),
+    }
+}
+
 /// How long the lifecycle service may take to open its socket after `bootstrap start` has returned.
 const SOCKET_WAIT: Duration = Duration::from_secs(10);
 /// How often it is tried.
@@ -23,12 +54,18 @@ const SOCKET_RETRY: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  sudo shimctl up --no-kubernetes --install\n  sudo shimctl --root /srv/two up --no-kubernetes"
+    after_help = "Examples:\n  sudo shimctl up --install\n  sudo shimctl up --no-kubernetes\n  sudo shimctl --root /srv/two up --components bundle=/srv/kubernetes.tar"
 )]
 pub(crate) struct Args {
     /// Start the container runtime only: for crictl, and for another kubelet
     #[arg(long)]
     no_kubernetes: bool,
+    /// Version of Kubernetes, such as v1.36.3; by default that of the cluster that is there, else the newest known
+    #[arg(long, value_name = "VERSION", conflicts_with = "no_kubernetes")]
+    kubernetes_version: Option<String>,
+    /// Where the components of Kubernetes come from: auto, release, build or bundle=FILE
+    #[arg(long, value_name = "SOURCE", conflicts_with = "no_kubernetes", value_parser = source)]
+    components: Option<String>,
     /// Install the packages of the distribution that are missing
     #[arg(long)]
     install: bool,
@@ -42,10 +79,18 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     flags.extend(args.no_kubernetes.then_some("--no-kubernetes"));
     flags.extend(args.install.then_some("--install"));
     program::bootstrap(layout, "start", &flags)?;
+    let reader = reader(std::env::var("SUDO_USER").ok(), std::env::var("HOME").ok());
+    let request = api::UpRequest {
+        no_kubernetes: args.no_kubernetes,
+        kubernetes_version: args.kubernetes_version.unwrap_or_default(),
+        components: args.components.unwrap_or_default(),
+        user: reader.0,
+        home: reader.1,
+    };
     let mut interrupts = super::interrupts()?;
     let mut follower = Follower::new(Parts::starting());
     let end = tokio::select! {
-        end = start(layout, &mut follower) => Some(end?),
+        end = start(layout, request, &mut follower) => Some(end?),
         () = tokio::time::sleep(args.wait) => None,
         _ = interrupts.recv() => {
             follower.paint();
@@ -72,9 +117,9 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     }
 }
 
-async fn start(layout: &Layout, follower: &mut Follower) -> Result<End, Failure> {
+async fn start(layout: &Layout, request: api::UpRequest, follower: &mut Follower) -> Result<End, Failure> {
     let mut client = connect_soon(layout).await.map_err(|cause| connect::no_lifecycle(&cause, layout))?;
-    let events = client.up(api::UpRequest {}).await?.into_inner();
+    let events = client.up(request).await?.into_inner();
     follower.follow(events, |event| event.state() == State::Failed).await
 }
 
@@ -91,4 +136,31 @@ async fn connect_soon(layout: &Layout) -> Result<LifecycleClient<Channel>, Cause
 fn failed(event: &api::Event) -> Failure {
     let hint = if event.hint.is_empty() { String::new() } else { format!("\nhint: {}", event.hint) };
     Failure::failed(format!("{}: {}{hint}", event.part, event.message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers() {
+        let own = rustix::process::geteuid().as_raw().to_string();
+        let of = |sudo: Option<&str>, home: &str| reader(sudo.map(Into::into), Some(home.into()));
+        assert_eq!(of(Some("ann"), "/root"), ("ann".into(), String::new()));
+        assert_eq!(of(None, "/root"), (own.clone(), "/root".into()));
+        assert_eq!(of(Some(""), "root"), (own, String::new()));
+    }
+
+    #[test]
+    fn sources() {
+        for known in SOURCES {
+            assert_eq!(source(known).as_deref(), Ok(known));
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(source("bundle=x.tar"), Ok(format!("bundle={}/x.tar", here.display())));
+        assert_eq!(source("bundle=/a/b"), Ok("bundle=/a/b".into()));
+        for wrong in ["", "bundle", "bundle=", "Release"] {
+            assert!(source(wrong).unwrap_err().contains("auto, release, build or bundle=FILE"), "{wrong}");
+        }
+    }
 }

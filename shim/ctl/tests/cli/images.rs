@@ -48,6 +48,8 @@ fn find(name: &str) -> Result<api::Image, Status> {
 impl images_server::Images for Images {
     type PullStream = Answers<api::PullEvent>;
     type SaveStream = Answers<api::SaveChunk>;
+    type LoadStream = Answers<api::LoadEvent>;
+    type ReadFileStream = Answers<api::FileChunk>;
 
     async fn pull(
         &self,
@@ -144,6 +146,20 @@ impl images_server::Images for Images {
             }
         }
         Ok(Response::new(answers(chunks)))
+    }
+
+    async fn load(
+        &self,
+        _: Request<Streaming<api::LoadRequest>>,
+    ) -> Result<Response<Self::LoadStream>, Status> {
+        Err(Status::unimplemented("the bundle is tested with a real store"))
+    }
+
+    async fn read_file(
+        &self,
+        _: Request<api::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        Err(Status::unimplemented("no command reads files of images"))
     }
 }
 

@@ -31,7 +31,14 @@ fn complete(part: &str, state: State) -> api::Event {
 impl lifecycle_server::Lifecycle for Lifecycle {
     type UpStream = Answers<api::Event>;
     type DownStream = Answers<api::Event>;
+    type ResetStream = Answers<api::Event>;
     type WatchStream = Answers<api::Event>;
+
+    async fn reset(&self, request: Request<api::ResetRequest>) -> Result<Response<Self::ResetStream>, Status> {
+        let what = if request.into_inner().all { "everything" } else { "the cluster" };
+        let events = vec![event("box", State::Stopping, what), complete("", State::Stopped)];
+        Ok(Response::new(answers(events.into_iter().map(Ok).collect())))
+    }
 
     async fn up(&self, _: Request<api::UpRequest>) -> Result<Response<Self::UpStream>, Status> {
         let mut events = vec![

@@ -1,0 +1,144 @@
+//! The pods that every cluster has.
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::Api;
+use kube::api::ListParams;
+
+use super::api::{self, said};
+use super::{NAME, SYSTEM};
+use crate::node::Node;
+
+/// The pods of the control plane, whose names end with the node's.
+const STATIC: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+/// Our own, whose names are these.
+pub(crate) const BARE: [&str; 2] = ["storage-provisioner", "vpnkit-controller"];
+/// How many replicas of others there are, by the beginning of their names.
+const REPLICATED: [(&str, usize); 2] = [("coredns-", 2), ("kube-proxy-", 1)];
+
+/// Tells whether the API server answers and all pods are ready; returns the version of the control plane.
+///
+/// # Errors
+/// What is missing, in words.
+pub(crate) async fn check(node: &Node) -> Result<String, String> {
+    let client = api::client(node).await.map_err(|error| error.to_string())?;
+    let pods: Api<Pod> = Api::namespaced(client, SYSTEM);
+    let listed = pods.list(&ListParams::default()).await;
+    let pods = listed.map_err(|error| format!("the API server: {}", said(&error)))?.items;
+    match unready(&pods).as_slice() {
+        [] => Ok(node.state.get().cluster.map_or_else(String::new, |cluster| cluster.version)),
+        unready => Err(unready.join(", ")),
+    }
+}
+
+/// Says which pods are not there or not ready (pure).
+pub(crate) fn unready(pods: &[Pod]) -> Vec<String> {
+    let named = |name: &str| {
+        let found = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
+        match found {
+            None => Some(format!("{name} is not there")),
+            Some(pod) => problem(pod).map(|problem| format!("{name}: {problem}")),
+        }
+    };
+    let mut unready: Vec<String> = Vec::new();
+    unready.extend(STATIC.iter().filter_map(|name| named(&format!("{name}-{NAME}"))));
+    for (prefix, wanted) in REPLICATED {
+        let begins = |pod: &&Pod| pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(prefix));
+        let problems: Vec<Option<String>> = pods.iter().filter(begins).map(problem).collect();
+        let ready = problems.iter().filter(|problem| problem.is_none()).count();
+        if ready < wanted {
+            let why = problems.into_iter().flatten().next().unwrap_or_else(|| "not there".into());
+            unready.push(format!("{}: {ready} of {wanted} ready, {why}", prefix.trim_end_matches('-')));
+        }
+    }
+    unready.extend(BARE.iter().filter_map(|name| named(name)));
+    unready
+}
+
+/// Says why a pod is not ready.
+fn problem(pod: &Pod) -> Option<String> {
+    let Some(status) = &pod.status else { return Some("has no status".into()) };
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some("ends".into());
+    }
+    let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    if is_ready {
+        return None;
+    }
+    let phase = status.phase.clone().unwrap_or_default();
+    Some(waiting(status).unwrap_or(if phase == "Running" { "not ready".into() } else { phase }))
+}
+
+/// Returns why a container does not run.
+fn waiting(status: &PodStatus) -> Option<String> {
+    let states = status.container_statuses.iter().flatten().filter_map(|c| c.state.as_ref());
+    states.filter_map(|state| state.waiting.as_ref()).find_map(|waiting| {
+        match (&waiting.reason, &waiting.message) {
+            (Some(reason), Some(message)) => Some(format!("{reason} ({message})")),
+            (Some(reason), None) => Some(reason.clone()),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, status: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()
+    }
+
+    fn ready() -> serde_json::Value {
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+    }
+
+    fn all() -> Vec<Pod> {
+        [
+            "etcd-docker-desktop",
+            "kube-apiserver-docker-desktop",
+            "kube-controller-manager-docker-desktop",
+            "kube-scheduler-docker-desktop",
+            "coredns-1-a",
+            "coredns-1-b",
+            "kube-proxy-x",
+            "storage-provisioner",
+            "vpnkit-controller",
+        ]
+        .map(|name| pod(name, ready()))
+        .to_vec()
+    }
+
+    #[test]
+    fn nine_pods() {
+        assert!(unready(&all()).is_empty());
+        let mut more = all();
+        more.push(pod("somebody-else", json!({"phase": "Failed"})));
+        assert!(unready(&more).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let waits = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}}]});
+        for (change, expected) in [
+            (0, "etcd-docker-desktop: ErrImageNeverPull (no image)"),
+            (5, "coredns: 1 of 2 ready, ErrImageNeverPull (no image)"),
+            (8, "vpnkit-controller: ErrImageNeverPull (no image)"),
+        ] {
+            let mut pods = all();
+            let name = pods[change].metadata.name.clone().unwrap();
+            pods[change] = pod(&name, waits.clone());
+            assert_eq!(unready(&pods), [expected]);
+        }
+        let mut pods = all();
+        pods.remove(7);
+        pods[6] = pod("kube-proxy-x", json!({"phase": "Running"}));
+        assert_eq!(
+            unready(&pods),
+            ["kube-proxy: 0 of 1 ready, not ready", "storage-provisioner is not there"]
+        );
+        assert_eq!(unready(&[]).len(), 8);
+    }
+}

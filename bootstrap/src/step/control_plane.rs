@@ -1,0 +1,85 @@
+//! `kubeadm init` has made the control plane, which answers.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
+use proto::lifecycle::State;
+
+use crate::cgroup::KUBELET;
+use crate::cluster::SYSTEM;
+use crate::cluster::api::{self, failed};
+use crate::command::Place;
+use crate::command::kubeadm::kubeadm;
+use crate::error::{Error, Result};
+use crate::event::Part;
+use crate::fault;
+use crate::files;
+use crate::kubeadm::config;
+use crate::node::Node;
+use crate::step::configuration;
+use crate::step::kubelet;
+
+/// How long the API server may take after the kubelet was started.
+const API_LIMIT: Duration = Duration::from_secs(240);
+/// The type of the secrets that let nodes join.
+const TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
+
+pub(crate) fn check(node: &Node) -> Result<bool> {
+    Ok(node.cluster()?.is_initialized)
+}
+
+pub(crate) async fn apply(node: &Node) -> Result<()> {
+    let cluster = configuration::model(node)?;
+    files::put(&node.paths.kubernetes().join("kubeadm.yaml"), config::init(&cluster).as_bytes(), 0o600)?;
+    fault::point("kubeadm has its configuration");
+    let Place::Box(holder) = node.inside()? else { return Err(Error::invalid("the box", "is not there")) };
+    let group = format!("{}/{KUBELET}", node.name());
+    let words = config::init_arguments();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let log = node.paths.log(Part::Kubernetes.name());
+    kubeadm(holder, &group, &node.paths.bin().join("kubeadm"), &words, &log).await?;
+    fault::point("kubeadm is done and nobody knows");
+    remove_tokens(node).await?;
+    files::remove(&node.paths.kubernetes().join("kubeadm.yaml"))?;
+    fault::point("no node can join any more");
+    node.state.change(|state| {
+        if let Some(cluster) = &mut state.cluster {
+            cluster.is_initialized = true;
+        }
+    })?;
+    // Its static pods were made before there was anybody to tell of them: it tells when it starts.
+    kubelet::end(node).await
+}
+
+/// Nobody shall join: kubeadm makes a token all the same.
+async fn remove_tokens(node: &Node) -> Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(api::client(node).await?, SYSTEM);
+    let tokens = ListParams::default().fields(&format!("type={TOKEN_TYPE}"));
+    let removed = secrets.delete_collection(&DeleteParams::default(), &tokens).await;
+    removed.map(drop).map_err(|error| failed("to delete tokens", &error))
+}
+
+/// Tells whether the API server answers.
+pub(crate) async fn check_api(node: &Node) -> Result<bool> {
+    let client = api::client(node).await?;
+    Ok(client.apiserver_version().await.is_ok())
+}
+
+/// Waits until the API server answers.
+pub(crate) async fn answers(node: &Node) -> Result<()> {
+    Node::eventually(API_LIMIT, "the API server to answer", || async {
+        let seen = async {
+            let client = api::client(node).await.map_err(|error| error.to_string())?;
+            client.apiserver_version().await.map(drop).map_err(|error| api::said(&error))
+        };
+        let seen = seen.await;
+        if let Err(said) = &seen {
+            let message = format!("waiting for the API server: {said}");
+            node.events.set(Part::Kubernetes, State::Starting, message);
+        }
+        seen
+    })
+    .await
+}

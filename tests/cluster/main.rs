@@ -1,0 +1,3 @@
+//! Tests on a real Kubernetes: `tests/run cluster`.
+
+mod story;
