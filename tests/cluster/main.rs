@@ -1,3 +1,9 @@
 //! Tests on a real Kubernetes: `tests/run cluster`.
 
+mod kills;
+mod life;
+mod ports;
+mod security;
+mod storage;
 mod story;
+mod workloads;

@@ -54,9 +54,16 @@ impl Cluster {
     /// # Errors
     /// It does not come up; with its logs.
     pub fn start(&self) -> Result<()> {
-        let up = self.instance.shimctl(&["up", "--components", "build"])?.limit(UP_LIMIT);
-        up.run().with_context(|| self.instance.logs())?;
+        self.up_command()?.run().with_context(|| self.instance.logs())?;
         Ok(())
+    }
+
+    /// Prepares `shimctl up --components build`.
+    ///
+    /// # Errors
+    /// shimctl is not built.
+    pub fn up_command(&self) -> Result<Command> {
+        Ok(self.instance.shimctl(&["up", "--components", "build"])?.limit(UP_LIMIT))
     }
 
     /// Returns the instance that it runs on.

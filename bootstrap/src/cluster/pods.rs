@@ -12,6 +12,8 @@ use crate::node::Node;
 const STATIC: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 /// Our own, whose names are these.
 pub(crate) const BARE: [&str; 2] = ["storage-provisioner", "vpnkit-controller"];
+/// What every pod goes through on its way.
+const USUAL: [&str; 5] = ["", "Pending", "Running", "ContainerCreating", "PodInitializing"];
 /// How many replicas of others there are, by the beginning of their names.
 const REPLICATED: [(&str, usize); 2] = [("coredns-", 2), ("kube-proxy-", 1)];
 
@@ -26,7 +28,7 @@ pub(crate) async fn check(node: &Node) -> Result<String, String> {
     let pods = listed.map_err(|error| format!("the API server: {}", said(&error)))?.items;
     match unready(&pods).as_slice() {
         [] => Ok(node.state.get().cluster.map_or_else(String::new, |cluster| cluster.version)),
-        unready => Err(unready.join(", ")),
+        unready => Err(format!("{} pods: {}", unready.len(), unready.join(", "))),
     }
 }
 
@@ -35,8 +37,8 @@ pub(crate) fn unready(pods: &[Pod]) -> Vec<String> {
     let named = |name: &str| {
         let found = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(name));
         match found {
-            None => Some(format!("{name} is not there")),
-            Some(pod) => problem(pod).map(|problem| format!("{name}: {problem}")),
+            None => Some(name.to_owned()),
+            Some(pod) => problem(pod).map(|problem| described(name, &problem)),
         }
     };
     let mut unready: Vec<String> = Vec::new();
@@ -46,26 +48,34 @@ pub(crate) fn unready(pods: &[Pod]) -> Vec<String> {
         let problems: Vec<Option<String>> = pods.iter().filter(begins).map(problem).collect();
         let ready = problems.iter().filter(|problem| problem.is_none()).count();
         if ready < wanted {
-            let why = problems.into_iter().flatten().next().unwrap_or_else(|| "not there".into());
-            unready.push(format!("{}: {ready} of {wanted} ready, {why}", prefix.trim_end_matches('-')));
+            let why = problems.into_iter().flatten().next().unwrap_or_default();
+            unready.push(described(prefix.trim_end_matches('-'), &why));
         }
     }
     unready.extend(BARE.iter().filter_map(|name| named(name)));
     unready
 }
 
+/// Names a pod, and what is wrong with it if that is more than that it takes its time.
+fn described(name: &str, problem: &str) -> String {
+    match USUAL.contains(&problem) {
+        true => name.to_owned(),
+        false => format!("{name} ({problem})"),
+    }
+}
+
 /// Says why a pod is not ready.
 fn problem(pod: &Pod) -> Option<String> {
     let Some(status) = &pod.status else { return Some("has no status".into()) };
     if pod.metadata.deletion_timestamp.is_some() {
-        return Some("ends".into());
+        return Some("is being deleted".into());
     }
     let is_ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
     if is_ready {
         return None;
     }
     let phase = status.phase.clone().unwrap_or_default();
-    Some(waiting(status).unwrap_or(if phase == "Running" { "not ready".into() } else { phase }))
+    Some(waiting(status).unwrap_or(phase))
 }
 
 /// Returns why a container does not run.
@@ -73,7 +83,7 @@ fn waiting(status: &PodStatus) -> Option<String> {
     let states = status.container_statuses.iter().flatten().filter_map(|c| c.state.as_ref());
     states.filter_map(|state| state.waiting.as_ref()).find_map(|waiting| {
         match (&waiting.reason, &waiting.message) {
-            (Some(reason), Some(message)) => Some(format!("{reason} ({message})")),
+            (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
             (Some(reason), None) => Some(reason.clone()),
             _ => None,
         }
@@ -123,9 +133,9 @@ mod tests {
         let waits = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}}]});
         for (change, expected) in [
-            (0, "etcd-docker-desktop: ErrImageNeverPull (no image)"),
-            (5, "coredns: 1 of 2 ready, ErrImageNeverPull (no image)"),
-            (8, "vpnkit-controller: ErrImageNeverPull (no image)"),
+            (0, "etcd-docker-desktop (ErrImageNeverPull: no image)"),
+            (5, "coredns (ErrImageNeverPull: no image)"),
+            (8, "vpnkit-controller (ErrImageNeverPull: no image)"),
         ] {
             let mut pods = all();
             let name = pods[change].metadata.name.clone().unwrap();
@@ -135,10 +145,7 @@ mod tests {
         let mut pods = all();
         pods.remove(7);
         pods[6] = pod("kube-proxy-x", json!({"phase": "Running"}));
-        assert_eq!(
-            unready(&pods),
-            ["kube-proxy: 0 of 1 ready, not ready", "storage-provisioner is not there"]
-        );
+        assert_eq!(unready(&pods), ["kube-proxy", "storage-provisioner"]);
         assert_eq!(unready(&[]).len(), 8);
     }
 }

@@ -67,9 +67,11 @@ impl Listener {
         }
     }
 
-    /// Closes it; the port is free when this returns.
+    /// Closes it; the port is free when this returns, and all connections are over.
     pub(super) async fn close(mut self) {
         self.tasks.shutdown().await;
+        self.served.guests.close();
+        self.served.guests.wait().await;
     }
 }
 

@@ -22,6 +22,7 @@ use proto::ports as api;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, IoContext, Result};
 use dial::Dialer;
@@ -84,6 +85,8 @@ struct Served {
     shared: Arc<Shared>,
     /// For whom, and where to; later connections go where it says then.
     about: Mutex<(String, Target)>,
+    /// Counts connections and clients, which end a moment after they were told to.
+    guests: TaskTracker,
 }
 
 impl Served {
@@ -197,8 +200,9 @@ impl Ports {
             target: target.to_string(),
             problem: problem.to_owned(),
         };
-        let served =
-            |listen: String, listener: &Listener| port(listener.owner(), listen, listener.target().address(), "");
+        let served = |listen: String, listener: &Listener| {
+            port(listener.owner(), listen, listener.target().address(), "")
+        };
         let fixed = open.fixed.values().map(|(listen, listener)| served(format!("{listen}/tcp"), listener));
         let wanted = open.wanted.iter().map(|(key, listener)| served(key.on_localhost(), listener));
         let refused = open.refused.iter().map(|(key, refused)| {
@@ -224,7 +228,8 @@ impl Ports {
 
 impl Shared {
     fn served(self: &Arc<Self>, owner: &str, target: Target) -> Arc<Served> {
-        Arc::new(Served { shared: Arc::clone(self), about: Mutex::new((owner.to_owned(), target)) })
+        let about = Mutex::new((owner.to_owned(), target));
+        Arc::new(Served { shared: Arc::clone(self), about, guests: TaskTracker::new() })
     }
 
     /// Makes what listens what is wanted; `None` if nothing is served any more.

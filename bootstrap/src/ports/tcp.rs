@@ -38,7 +38,8 @@ pub(super) async fn serve(listener: TcpListener, served: Arc<Served>) {
         match accepted {
             Ok((client, _)) => match Arc::clone(&served.shared.connections).try_acquire_owned() {
                 Ok(permit) => {
-                    connections.spawn(pass(client, Arc::clone(&served), permit));
+                    let passing = pass(client, Arc::clone(&served), permit);
+                    connections.spawn(served.guests.track_future(passing));
                 }
                 Err(_) => {
                     tracing::warn!(

@@ -127,7 +127,8 @@ pub(super) async fn serve(socket: UdpSocket, served: Arc<Served>) {
                             tracing::trace!(%error, "a datagram was lost");
                         }
                         clients.insert(client, Arc::clone(&flow));
-                        answering.spawn(answer(Arc::clone(&socket), client, flow, Arc::clone(&served)));
+                        let answers = answer(Arc::clone(&socket), client, flow, Arc::clone(&served));
+                        answering.spawn(served.guests.track_future(answers));
                     }
                     Err(error) => tracing::debug!(%error, ?target, "a datagram could not be passed on"),
                 }

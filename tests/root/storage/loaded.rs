@@ -51,8 +51,9 @@ fn verify(shimd: &Shimd) -> Result<()> {
 }
 
 /// Returns what lies in the store's directory for work in progress.
-fn unfinished(shimd: &Shimd) -> Result<Vec<PathBuf>> {
-    files::tree(&shimd.root().join("store/t"))
+fn unfinished(shimd: &Shimd) -> Result<Vec<String>> {
+    let found = files::tree(&shimd.root().join("store/t"))?;
+    Ok(found.iter().map(|path| path.display().to_string()).collect())
 }
 
 #[test]
@@ -109,7 +110,7 @@ fn an_archive_that_is_damaged_is_refused_with_the_reason() -> Result<()> {
             ensure!(status.code() == Code::InvalidArgument && status.message().contains(reason), "{status}");
         }
         assert_eq!(listed(&shimd)?, "");
-        assert_eq!(unfinished(&shimd)?, [PathBuf::new(); 0]);
+        assert_eq!(unfinished(&shimd)?, [""; 0]);
     }
     let said = shimd.shimctl(&["load", "-i", "/nowhere.tar"])?.fails_with(1)?.stderr;
     ensure!(said.contains("open /nowhere.tar"), "{said}");
@@ -139,7 +140,7 @@ fn a_load_that_is_killed_can_be_repeated() -> Result<()> {
         shimd.kill_and_restart()?;
         let status = load.wait(std::time::Duration::from_secs(20))?;
         ensure!(!status.success(), "{name}: {status}");
-        assert_eq!(unfinished(&shimd)?, [PathBuf::new(); 0]);
+        assert_eq!(unfinished(&shimd)?, [""; 0]);
         verify(&shimd)?;
         let there = listed(&shimd)?;
         ensure!(world.listed.lines().any(|line| there.is_empty() || line == there), "{name}: {there}");

@@ -96,9 +96,7 @@ fn object(status: &api::StatusResponse) -> Value {
             })
         })
         .collect();
-    let port = |port: &api::OpenPort| {
-        json!({"listen": port.listen, "owner": port.owner, "target": port.target, "problem": port.problem})
-    };
+    let port = |port: &api::OpenPort| json!({"listen": port.listen, "owner": port.owner, "target": port.target, "problem": port.problem});
     let ports: Vec<Value> = status.ports.iter().map(port).collect();
     json!({
         "root": status.root_dir, "pid": status.pid, "ready": status.ready, "parts": parts, "ports": ports,
@@ -154,7 +152,33 @@ containerd   backing off   2 days ago   42        1.6.20    3          it ended:
                 {"name": "containerd", "state": "backing_off", "message": "it ended:\nexit code 1", "version": "1.6.20",
                  "pid": 42, "restarts": 3, "since": "1970-01-12T13:46:40Z"},
             ],
+            "ports": [],
         });
         assert_eq!(object(&status()), expected);
+    }
+
+    #[test]
+    fn ports_are_a_table_of_their_own() {
+        let port = |owner: &str, listen: &str, problem: &str| api::OpenPort {
+            owner: owner.into(),
+            listen: listen.into(),
+            target: "10.96.1.2:80".into(),
+            problem: problem.into(),
+        };
+        let status = api::StatusResponse {
+            ports: vec![
+                port("default/web", "localhost:80/tcp", ""),
+                port("default/db", "localhost:5432/tcp", "port 5432 (TCP) is taken\nby postgres (pid 7)"),
+            ],
+            ..status()
+        };
+        let expected = "
+PORT                 FOR           TARGET         PROBLEM
+localhost:80/tcp     default/web   10.96.1.2:80
+localhost:5432/tcp   default/db    10.96.1.2:80   port 5432 (TCP) is taken by postgres (pid 7)
+";
+        assert_eq!(ports(&status), expected);
+        assert_eq!(object(&status)["ports"][0]["listen"], "localhost:80/tcp");
+        assert_eq!(ports(&super::tests::status()), "");
     }
 }

@@ -34,7 +34,10 @@ impl lifecycle_server::Lifecycle for Lifecycle {
     type ResetStream = Answers<api::Event>;
     type WatchStream = Answers<api::Event>;
 
-    async fn reset(&self, request: Request<api::ResetRequest>) -> Result<Response<Self::ResetStream>, Status> {
+    async fn reset(
+        &self,
+        request: Request<api::ResetRequest>,
+    ) -> Result<Response<Self::ResetStream>, Status> {
         let what = if request.into_inner().all { "everything" } else { "the cluster" };
         let events = vec![event("box", State::Stopping, what), complete("", State::Stopped)];
         Ok(Response::new(answers(events.into_iter().map(Ok).collect())))
@@ -101,7 +104,13 @@ impl lifecycle_server::Lifecycle for Lifecycle {
             containerd,
             api::Part { since: None, ..part("shimd", State::Ready, 43, "") },
         ];
-        Ok(Response::new(api::StatusResponse { root_dir: "/var/lib/shim".into(), pid: 7, parts, ready }))
+        Ok(Response::new(api::StatusResponse {
+            root_dir: "/var/lib/shim".into(),
+            pid: 7,
+            parts,
+            ready,
+            ports: Vec::new(),
+        }))
     }
 
     async fn watch(&self, _: Request<api::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

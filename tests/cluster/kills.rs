@@ -1,0 +1,37 @@
+//! One bring-up during which the lifecycle service is killed at every place where it can be, once.
+
+use anyhow::{Result, ensure};
+use tests::cluster::Cluster;
+use tests::containerd::Engine;
+use tests::files;
+use tests::host::Host;
+
+#[test]
+fn up_goes_on_after_every_kill() -> Result<()> {
+    let host = Host::new()?;
+    let cluster = Cluster::new(&host, &Engine::debian()?, tests::instance::DEFAULT_ROOT.as_ref())?;
+    let places = host.dir().join("places");
+    let mut kills = 0;
+    loop {
+        let up = cluster.up_command()?.env("SHIM_FAILPOINT", format!("up new {}", places.display()));
+        let output = up.output()?;
+        if output.status.success() {
+            break;
+        }
+        kills += 1;
+        let reached = files::text(&places).unwrap_or_default().lines().count();
+        ensure!(reached == kills, "{kills} attempts, {reached} kills: {output}{}", cluster.instance().logs());
+    }
+    let reached = files::text(&places)?;
+    for place in
+        ["making cgroups", "starting the kubelet", "making the control plane", "no node can join any more"]
+    {
+        ensure!(reached.lines().any(|line| line == place), "{place:?} is not among {reached}");
+    }
+    let pods = cluster.kubectl(&["get", "pods", "-n", "kube-system", "--no-headers"]).stdout()?;
+    let ready = pods.lines().filter(|line| line.contains("1/1")).count();
+    assert_eq!((pods.lines().count(), ready), (9, 9), "{pods}");
+    let secrets = cluster.get(&["secrets", "-n", "kube-system"])?.to_string();
+    ensure!(!secrets.contains("bootstrap.kubernetes.io/token"), "a token is left: {secrets}");
+    cluster.instance().shimctl(&["reset"])?.run().map(drop)
+}

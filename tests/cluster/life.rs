@@ -1,0 +1,111 @@
+//! A cluster's life: down and up, a reboot, reset, what survives each.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tests::cluster::Cluster;
+use tests::containerd::Engine;
+use tests::host::{Host, Traces};
+use tests::images::base_set;
+use tests::registry::Registry;
+use tests::{eventually, files};
+
+/// How long it may take until the keeper runs.
+const KEEPER_LIMIT: Duration = Duration::from_secs(120);
+
+/// Writes its name into its claim's volume once, and serves what is there.
+const KEEPER: &str = r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec:
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 1Gi}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: keeper}
+spec:
+  selector: {matchLabels: {app: keeper}}
+  template:
+    metadata: {labels: {app: keeper}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: keeper
+          image: busybox
+          imagePullPolicy: IfNotPresent
+          command: [sh, -c, 'echo "started $(date +%s)" >>/data/log; exec httpd -f -p 80 -h /data']
+          readinessProbe: {httpGet: {path: /log, port: 80}, periodSeconds: 1}
+          volumeMounts: [{name: data, mountPath: /data}]
+      volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+"#;
+
+/// Returns how often the keeper has been started, by what it wrote.
+fn starts(host: &Host) -> Result<usize> {
+    let log = host.sh("cat /var/lib/shim/volumes/default/data/log")?;
+    Ok(log.lines().count())
+}
+
+/// Waits until the keeper has been started so often. What the API server says of it may be from before a stop.
+fn keeper_has_started(cluster: &Cluster, host: &Host, times: usize) -> Result<()> {
+    eventually(KEEPER_LIMIT, "the keeper", || {
+        ensure!(starts(host)? == times, "{} starts, not {times}", starts(host)?);
+        Ok(())
+    })
+    .with_context(|| cluster.describe())?;
+    cluster.wait("--for=condition=Available", &["deployment/keeper"])
+}
+
+/// Returns what was left behind that nobody expects: kubectl caches, and iptables has a lock file wherever it runs.
+fn left(host: &Host, before: &Traces) -> Result<Vec<String>> {
+    let expected = ["/.kube", "/run/xtables.lock", "/etc/shim/bootstrap.toml"];
+    let mut left = host.traces()?.since(before);
+    left.retain(|trace| !expected.iter().any(|expected| trace.contains(expected)));
+    Ok(left)
+}
+
+#[test]
+fn down_up_reboot_reset() -> Result<()> {
+    let host = Host::new()?;
+    let _registry = Registry::stocked(&host, &[base_set()?])?;
+    let others = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters: [{name: work, cluster: {server: https://work.example}}]\ncontexts: [{name: work, context: {cluster: work, user: me}}]\nusers: [{name: me, user: {token: secret}}]\n";
+    let kubeconfig = host.home().join(".kube/config");
+    files::put(&kubeconfig, others)?;
+    let before = host.traces()?;
+    let cluster = Cluster::up(&host, &Engine::debian()?)?;
+    let contexts = cluster.kubectl(&["config", "get-contexts", "-o", "name"]).stdout()?;
+    assert_eq!(contexts.lines().collect::<Vec<_>>(), ["docker-desktop", "work"], "{contexts}");
+    cluster.apply(KEEPER)?;
+    keeper_has_started(&cluster, &host, 1)?;
+    let authority = host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?;
+
+    cluster.instance().down().context("down")?;
+    assert_eq!(left(&host, &before)?, [""; 0], "after down");
+    cluster.start().context("up after down")?;
+    keeper_has_started(&cluster, &host, 2)?;
+
+    // A reboot: everything is gone at once, and what is in the run directory with it.
+    host.sh(
+        "find /sys/fs/cgroup -path '*/shim/*' -name cgroup.procs -exec cat {} + | sort -u | xargs -r kill -9",
+    )?;
+    host.sh("rm -rf /run/shim")?;
+    cluster.start().context("up after a reboot")?;
+    keeper_has_started(&cluster, &host, 3)?;
+
+    cluster.instance().shimctl(&["reset"])?.run()?;
+    assert_eq!(left(&host, &before)?, [""; 0], "after reset");
+    let left = files::text(&kubeconfig)?;
+    ensure!(left.contains("work.example") && !left.contains("docker-desktop"), "{left}");
+    assert_eq!(host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?, authority);
+    assert_eq!(host.sh("ls /var/lib/shim/volumes/default")?, "data");
+
+    cluster.start().context("up after reset")?;
+    let pods = cluster.get(&["pods"])?;
+    assert_eq!(pods["items"].as_array().map(Vec::len), Some(0), "a new cluster is empty: {pods}");
+    cluster.apply(KEEPER)?;
+    keeper_has_started(&cluster, &host, 4)?;
+    cluster.instance().shimctl(&["reset", "--all"])?.run()?;
+    assert_eq!(host.sh("ls -d /var/lib/shim/volumes /var/lib/shim/kubernetes 2>/dev/null || true")?, "");
+    host.sh("ls /var/lib/shim/store >/dev/null").map(drop)
+}
