@@ -6,4 +6,5 @@ mod ports;
 mod security;
 mod storage;
 mod story;
+mod two;
 mod workloads;

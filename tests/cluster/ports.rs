@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -17,8 +18,10 @@ pub(crate) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// How many connections there are at once.
 const MANY: usize = 1000;
+/// How long an answer may take. What asks again and again may have asked somebody else first, who waits for more.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long a port may be somebody's that nobody wants any more.
-const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Returns `docker.io/test/echo`: what is said to its port 7 comes back.
 pub(crate) fn echo_set(host: &Host) -> Result<Set> {
@@ -41,7 +44,7 @@ impl Connection {
         let to = SocketAddr::from((at, port));
         let stream = site.outside.within(|| {
             let stream = TcpStream::connect_timeout(&to, SOON).with_context(|| format!("connect to {to}"))?;
-            stream.set_read_timeout(Some(SOON))?;
+            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
             Ok(stream)
         })?;
         let connection = Self(stream);
@@ -91,7 +94,7 @@ fn datagrams_come_back(site: &Site, at: IpAddr, port: u16) -> Result<()> {
         let clients = [UdpSocket::bind((at, 0))?, UdpSocket::bind((at, 0))?];
         let words = ["one", "another"];
         for (client, words) in clients.iter().zip(words) {
-            client.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+            client.set_read_timeout(Some(ANSWER_LIMIT))?;
             client.connect((at, port))?;
             client.send(words.as_bytes())?;
         }

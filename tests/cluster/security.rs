@@ -59,16 +59,21 @@ pub(crate) fn who_is_refused(site: &Site) -> Result<()> {
 }
 
 fn keys_are_private(site: &Site) -> Result<()> {
-    let secret = "grep -rlE 'PRIVATE KEY|client-key-data' /var/lib/shim/kubernetes /var/lib/shim/box /etc/shim /run/shim ~/.kube";
-    let files = site.host.sh(&format!("{secret} 2>/dev/null | xargs stat -c '%a %U %n'"))?;
-    let keys: Vec<&str> = files.lines().collect();
-    ensure!(keys.iter().any(|line| line.ends_with("/ca.key")) && keys.len() > 10, "{keys:?}");
-    ensure!(keys.iter().any(|line| line.ends_with("/.kube/config")), "{keys:?}");
-    let open: Vec<&&str> = keys.iter().filter(|line| !line.starts_with("600 root ")).collect();
+    let found = |places: &str| -> Result<Vec<String>> {
+        let secret = "'BEGIN .*PRIVATE KEY|client-key-data: .'";
+        let list = format!("grep -rlE {secret} {places} 2>/dev/null | xargs -r stat -c '%a %U %n'");
+        Ok(site.host.sh(&list)?.lines().map(str::to_owned).collect())
+    };
+    let keys = found(
+        "/var/lib/shim/kubernetes /var/lib/shim/cluster /var/lib/shim/box /etc/shim /run/shim ~/.kube",
+    )?;
+    for known in ["/pki/ca.key", "/pki/sa.key", "/pki/etcd/server.key", "/admin.conf", "/.kube/config"] {
+        ensure!(keys.iter().any(|line| line.ends_with(known)), "{known} is not among {keys:?}");
+    }
+    let open: Vec<&String> = keys.iter().filter(|line| !line.starts_with("600 root ")).collect();
     ensure!(open.is_empty(), "{open:?}");
-    let printed =
-        "grep -rlE 'PRIVATE KEY|client-key-data' /var/lib/shim/log /var/log/pods 2>/dev/null || true";
-    assert_eq!(site.host.sh(printed)?, "");
+    let printed = found("/var/lib/shim/log /var/log/pods /var/lib/shim/box")?;
+    ensure!(printed.is_empty(), "{printed:?}");
     Ok(())
 }
 

@@ -66,6 +66,11 @@ impl Cluster {
         Ok(self.instance.shimctl(&["up", "--components", "build"])?.limit(UP_LIMIT))
     }
 
+    /// Returns the root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Returns the instance that it runs on.
     pub const fn instance(&self) -> &Instance {
         &self.instance

@@ -76,7 +76,7 @@ pub(crate) fn no_lifecycle(cause: &Cause, layout: &Layout) -> Failure {
 fn unreachable(who: &str, socket: &str, cause: &Cause, layout: &Layout) -> Failure {
     Failure::Unreachable(match cause {
         Cause::Absent => {
-            format!("{who} does not run; start it with: {}", layout.root_command("up --no-kubernetes"))
+            format!("{who} does not run; start it with: {}", layout.root_command("up"))
         }
         Cause::Denied => {
             format!(
@@ -135,7 +135,7 @@ mod tests {
             |cause| unreachable("shimd", "/srv/two/run/control.sock", &cause, &layout).message().unwrap();
         let absent = said(Cause::Absent);
         assert!(absent.starts_with("shimd does not run; start it with: "), "{absent}");
-        assert!(absent.ends_with("shimctl --root /srv/two up --no-kubernetes"), "{absent}");
+        assert!(absent.ends_with("shimctl --root /srv/two up"), "{absent}");
         assert!(
             said(Cause::Denied)
                 .starts_with("no permission to use /srv/two/run/control.sock; run shimctl as root")

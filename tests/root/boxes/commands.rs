@@ -42,12 +42,12 @@ fn what_is_missing_is_named_with_what_mends_it() -> Result<()> {
     }
     host.sh(&format!("umount {programs}"))?;
     is_as_before(&host, &before)?;
-    instance.shimctl(&["up"])?.fails_with(2)?;
+    instance.shimctl(&["up", "--components", "nowhere"])?.fails_with(2)?;
     instance.shimctl(&["up", "--no-kubernetes", "--wait", "soon"])?.fails_with(2)?;
     // Nothing runs: that is said, with what to type.
     for words in [&["status"][..], &["status", "-o", "json"], &["images"]] {
         let nothing = instance.shimctl(words)?.fails_with(3)?;
-        ensure!(nothing.stderr.contains("up --no-kubernetes"), "{nothing}");
+        ensure!(nothing.stderr.contains("start it with: shimctl up"), "{nothing}");
     }
     let nothing = instance.shimctl(&["down"])?.run()?;
     ensure!(nothing.stdout.contains("Nothing runs."), "{nothing}");
