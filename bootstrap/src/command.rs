@@ -26,6 +26,19 @@ const MAX_SHOWN_BYTES: usize = 2000;
 /// Directories of programs that an ordinary user's PATH lacks.
 const SYSTEM_DIRS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
 
+/// Variables by which programs are told of a proxy. Who speaks only to the cluster must not be: kubeadm would write them into the
+/// control plane's pods, and the kubelet would ask the proxy for the API server.
+pub(crate) const PROXY_VARIABLES: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+
 /// Returns the search path of programs: the caller's, then the system's.
 pub(crate) fn search_path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();

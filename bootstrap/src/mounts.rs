@@ -55,6 +55,16 @@ const MOUNTS: [(&str, Kind); 10] = [
 /// The instance's own programs, which are found in the box's `/usr/bin`.
 pub(crate) const PROGRAMS: [&str; 4] = ["kubelet", "kubeadm", "kubectl", "crictl"];
 
+/// What a kubelet sets in the kernel, which is the machine's: in the box it finds files that say what it wants.
+const SETTINGS: [(&str, &str); 6] = [
+    ("/proc/sys/vm/overcommit_memory", "1"),
+    ("/proc/sys/vm/panic_on_oom", "0"),
+    ("/proc/sys/kernel/panic", "10"),
+    ("/proc/sys/kernel/panic_on_oops", "1"),
+    ("/proc/sys/kernel/keys/root_maxkeys", "1000000"),
+    ("/proc/sys/kernel/keys/root_maxbytes", "25000000"),
+];
+
 /// The mode of directories that are made on the machine to be mounted upon.
 pub(crate) const MOUNT_POINT_MODE: u32 = 0o755;
 
@@ -104,11 +114,23 @@ pub(crate) fn prepare(paths: &Paths, with_kubernetes: bool, etc: &[(&str, String
             Kind::Empty => {}
         }
     }
+    if with_kubernetes {
+        let directory = paths.overlay("settings");
+        files::ensure_directory(&directory, 0o700)?;
+        for (path, value) in SETTINGS {
+            files::put(&setting(&directory, path), format!("{value}\n").as_bytes(), 0o644)?;
+        }
+    }
     // Written into the upper directory, so that nothing is written through a link of the machine's /etc.
     for (name, content) in etc {
         files::put(&paths.overlay("etc").join("upper").join(name), content.as_bytes(), 0o644)?;
     }
     Ok(())
+}
+
+/// Returns the file that stands for a setting of the kernel.
+fn setting(directory: &Path, path: &str) -> PathBuf {
+    directory.join(path.trim_start_matches('/').replace('/', "."))
 }
 
 fn prepare_overlay(directory: &Path) -> Result<()> {
@@ -134,6 +156,12 @@ pub(crate) fn apply(paths: &Paths, with_kubernetes: bool) -> Result<()> {
         // A peer group of its own: what is mounted below one name of a directory is not mounted below the other too.
         mount_change(target, MountPropagationFlags::PRIVATE).at("make private", target)?;
         mount_change(target, MountPropagationFlags::SHARED).at("make shared", target)?;
+    }
+    if with_kubernetes {
+        let directory = paths.overlay("settings");
+        for (path, _) in SETTINGS.iter().filter(|(path, _)| Path::new(path).exists()) {
+            bind(&setting(&directory, path), path)?;
+        }
     }
     Ok(())
 }

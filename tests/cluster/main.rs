@@ -3,6 +3,7 @@
 mod kills;
 mod life;
 mod ports;
+mod readme;
 mod security;
 mod storage;
 mod story;

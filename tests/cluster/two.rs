@@ -40,7 +40,10 @@ fn two_clusters_do_not_notice_each_other() -> Result<()> {
     let one = Cluster::up(&host, &Engine::debian()?).context("one")?;
     let two = Cluster::new(&host, &Engine::two()?, &other_root(&host)?)?;
     host.command("cp").args(["-r", "/etc/shim/certs.d"]).arg(two.root().join("etc")).run()?;
-    two.start().context("two")?;
+    // A proxy is for the world, not for the cluster.
+    let proxied =
+        two.up_command()?.env("HTTPS_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
+    proxied.run().with_context(|| two.instance().logs())?;
     for (cluster, name) in [(&one, "first"), (&two, "second")] {
         cluster.apply(&sleeper(name))?;
         cluster.wait("--for=condition=Ready", &[&format!("pod/{name}")])?;

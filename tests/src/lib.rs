@@ -16,6 +16,7 @@ pub mod network;
 pub mod product;
 pub mod registry;
 pub mod shimd;
+pub mod tour;
 pub mod wait;
 
 pub use wait::eventually;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::command::{enter_words, own_program, search_path};
+use crate::command::{PROXY_VARIABLES, enter_words, own_program, search_path};
 use crate::error::{Error, IoContext, Result};
 use crate::process::Identity;
 use crate::supervise::log;
@@ -31,7 +31,11 @@ pub(crate) async fn kubeadm(
     };
     let output = log::open(log_path)?;
     let errors = output.try_clone().at("share", log_path)?;
-    let mut child = tokio::process::Command::new("setpriv")
+    let mut command = tokio::process::Command::new("setpriv");
+    for name in PROXY_VARIABLES {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(["--pdeathsig", "KILL", "--"])
         .arg(own_program()?)
         .args(enter_words(holder))

@@ -48,6 +48,7 @@ impl Place {
         Self { path, account, is_home: false }
     }
 
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::command::{enter_words, own_program, search_path};
+use crate::command::{PROXY_VARIABLES, enter_words, own_program, search_path};
 use crate::enter::GO;
 use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
@@ -74,7 +74,13 @@ pub(crate) fn spawn(node: &Node, part: Part, words: &[OsString], is_answering: b
     let output = log::open(&path)?;
     let errors = output.try_clone().at("share", &path)?;
     let program = own_program()?;
-    let mut child = Command::new(&program)
+    let mut command = Command::new(&program);
+    if part == Part::Kubelet {
+        for name in PROXY_VARIABLES {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command
         .args(words)
         .env("PATH", search_path())
         .current_dir("/")

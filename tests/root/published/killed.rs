@@ -31,12 +31,12 @@ fn die_and_go_on(
             host.sh(&format!("kill -9 {pid}"))?;
         }
         let typed = instance.shimctl(&["up", "--wait", "1s", "--components", source])?;
-        let typed = typed.env("PATH", path).env("SHIM_FAILPOINT", format!("up {nth}")).output()?;
+        typed.env("PATH", path).env("SHIM_FAILPOINT", format!("up {nth}")).output()?;
         let said = host.sh(&format!("grep -o 'failpoint=\"[^\"]*\"' {log} || true"))?;
-        if host.sh(&format!("grep -c 'part=\"components\" state=\"READY\"' {log} || true"))? != "0" {
+        if said.lines().count() < number {
+            // It lives, so it is past all of them.
             return Ok(moments);
         }
-        ensure!(said.lines().count() == number, "not at a failpoint: {typed}\n{}", instance.logs());
         let moment = said.lines().last().context("no failpoint")?.to_owned();
         if !is_own(&moment) || moments.last() == Some(&moment) {
             nth += 1;
