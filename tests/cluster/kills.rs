@@ -1,10 +1,16 @@
 //! One bring-up during which the lifecycle service is killed at every place where it can be, once.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Cluster;
 use tests::containerd::Engine;
+use tests::eventually;
 use tests::files;
 use tests::host::Host;
+
+/// How long certificates may take: they are looked at every ten seconds, and whoever reads them starts again.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn up_goes_on_after_every_kill() -> Result<()> {
@@ -33,5 +39,18 @@ fn up_goes_on_after_every_kill() -> Result<()> {
     assert_eq!((pods.lines().count(), ready), (9, 9), "{pods}");
     let secrets = cluster.get(&["secrets", "-n", "kube-system"])?.to_string();
     ensure!(!secrets.contains("bootstrap.kubernetes.io/token"), "a token is left: {secrets}");
+    // Certificates that are missing are like those that end soon: made while the cluster runs.
+    host.sh("rm /var/lib/shim/kubernetes/pki/apiserver.crt /var/lib/shim/kubernetes/kubelet.conf")?;
+    eventually(RENEWAL_LIMIT, "the certificates to be made again", || {
+        host.sh("ls /var/lib/shim/kubernetes/pki/apiserver.crt /var/lib/shim/kubernetes/kubelet.conf")?;
+        host.sh("! ls /var/lib/shim/kubernetes/pki/.unsettled 2>/dev/null").map(drop)
+    })
+    .with_context(|| cluster.instance().logs())?;
+    eventually(RENEWAL_LIMIT, "the cluster to be ready again", || {
+        let status = cluster.instance().status()?;
+        ensure!(status["ready"] == true, "{status}");
+        cluster.kubectl(&["get", "nodes"]).run().map(drop)
+    })
+    .with_context(|| cluster.describe())?;
     cluster.instance().shimctl(&["reset"])?.run().map(drop)
 }

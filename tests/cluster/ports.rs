@@ -108,7 +108,7 @@ fn datagrams_come_back(site: &Site, at: IpAddr, port: u16) -> Result<()> {
 }
 
 /// Waits until a port serves the page of the web server.
-fn serves_the_page(site: &Site, url: &str) -> Result<()> {
+pub(crate) fn serves_the_page(site: &Site, url: &str) -> Result<()> {
     eventually(SOON, url, || {
         let page = site.host.command("curl").args(["-sS", "--max-time", "5", url]).stdout()?;
         ensure!(page == "Getting Started", "{page}");
@@ -123,8 +123,8 @@ pub(crate) fn every_way_in(site: &Site) -> Result<()> {
     }
     serves_the_page(site, "http://localhost:8080")?;
     serves_the_page(site, "http://[::1]:8080")?;
-    // By a Service of type LoadBalancer, by one of type NodePort, and by a pod's host port.
-    for port in [7001, 30_007, 7003] {
+    // By a Service of type LoadBalancer, by one of type NodePort, and by a pod's host ports.
+    for port in [7001, 30_007, 7003, 7004] {
         for at in [V4, V6] {
             eventually(SOON, "an echo", || says_and_hears(site, at, port))?;
             eventually(SOON, "datagrams", || datagrams_come_back(site, at, port))?;
@@ -182,10 +182,15 @@ pub(crate) fn a_hundred_of_one_service(site: &Site) -> Result<()> {
         .clone()
         .map(|port| json!({"name": format!("port-{port}"), "port": port, "targetPort": 7}))
         .collect();
+    // One of them is somebody's, whom nobody in the host can see: the test's.
+    let other = site.outside.within(|| Ok(TcpListener::bind((V6, 20_050))?))?;
     site.cluster.apply(&service("hundred", "echo", &ports.into()))?;
-    for port in numbers.clone() {
+    for port in numbers.clone().filter(|port| *port != 20_050) {
         eventually(SOON, "an echo", || says_and_hears(site, V4, port))?;
     }
+    until_complaints(site, "hundred", &["port 20050 (TCP) is taken by another program".into()])?;
+    drop(other);
+    eventually(SOON, "an echo", || says_and_hears(site, V6, 20_050))?;
     // A Service of another type has no such ports.
     let other = "{\"spec\": {\"type\": \"ClusterIP\"}}";
     site.cluster.kubectl(&["patch", "svc", "hundred", "-p", other]).run()?;
@@ -235,7 +240,7 @@ pub(crate) fn those_that_others_have(site: &Site) -> Result<()> {
 }
 
 /// Waits until others can have a port.
-fn is_free(site: &Site, port: u16) -> Result<()> {
+pub(crate) fn is_free(site: &Site, port: u16) -> Result<()> {
     let bind =
         |at| site.outside.within(|| Ok(drop((TcpListener::bind((at, port))?, UdpSocket::bind((at, port))?))));
     eventually(AT_ONCE, &format!("port {port} to be free"), || {

@@ -39,6 +39,9 @@ pub(crate) fn who_is_refused(site: &Site) -> Result<()> {
     let known = certificate("apiserver-etcd-client");
     assert_eq!(asked(site, &etcd, &known.each_ref().map(String::as_str))?, 200);
     assert_eq!(asked(site, &etcd, &[])?, 0, "etcd without a certificate");
+    let (peers, peer) = (format!("https://{NODE}:2380/version"), certificate("etcd/peer"));
+    assert_eq!(asked(site, &peers, &peer.each_ref().map(String::as_str))?, 200);
+    assert_eq!(asked(site, &peers, &[])?, 0, "as a peer without a certificate");
     let stranger = certificate("apiserver-kubelet-client");
     assert_eq!(asked(site, &etcd, &stranger.each_ref().map(String::as_str))?, 0, "of another authority");
 
@@ -55,6 +58,11 @@ pub(crate) fn who_is_refused(site: &Site) -> Result<()> {
         ensure!(!refused.status.success(), "another machine: {refused}");
     }
     site.host.sh("ip netns del world")?;
+    // Pods reach the kubelet, which asks who they are, but not how it is, nor where commands are run in containers.
+    for (port, expected) in [(10_250, true), (10_248, false), (10_010, false)] {
+        let knock = format!("nc -w 1 {NODE} {port} </dev/null");
+        assert_eq!(site.in_pod(&knock).is_ok(), expected, "{port}");
+    }
     keys_are_private(site)
 }
 

@@ -25,6 +25,8 @@ const MANIFESTS: [&str; 5] = [
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// The time between two runs of a CronJob, and what it takes to see one.
 const CRON_LIMIT: Duration = Duration::from_secs(150);
+/// How long a changed ConfigMap may take to be seen in a volume: the kubelet looks now and then.
+const SETTINGS_LIMIT: Duration = Duration::from_secs(90);
 /// How long the figures of containers may take: cAdvisor and containerd each look now and then.
 const FIGURES_LIMIT: Duration = Duration::from_secs(60);
 
@@ -58,11 +60,12 @@ impl Site {
 /// A part of the test, by what it is about.
 type Part = (&'static str, fn(&Site) -> Result<()>);
 
-const PARTS: [Part; 22] = [
+const PARTS: [Part; 26] = [
     ("bare pods come back", bare_pods_come_back),
     ("storage: claims are served", storage::claims_are_served),
     ("storage: bad claims are told why", storage::bad_claims_are_told_why),
     ("storage: volumes are deleted or retained", storage::volumes_are_deleted_or_retained),
+    ("a namespace and all in it", a_namespace),
     ("secrets and config maps", settings),
     ("daemon sets and stateful sets", sets),
     ("probes", probes),
@@ -79,7 +82,10 @@ const PARTS: [Part; 22] = [
     ("ports: free at once", ports::free_at_once),
     ("security: who is refused", security::who_is_refused),
     ("security: what accounts may do", security::what_accounts_may_do),
+    ("the namespace is gone", the_namespace_is_gone),
+    ("another lifecycle service", another_lifecycle_service),
     ("container figures", figures),
+    ("a changed config map", changed_settings),
     ("cron jobs", cron),
 ];
 
@@ -87,9 +93,7 @@ const PARTS: [Part; 22] = [
 fn what_developers_do() -> Result<()> {
     let site = Site::new()?;
     for (name, part) in PARTS {
-        let start = std::time::Instant::now();
         part(&site).with_context(|| format!("{name}\n{}", site.cluster.describe()))?;
-        eprintln!("T1 {name} {:?}", start.elapsed());
     }
     Ok(())
 }
@@ -110,6 +114,8 @@ fn bare_pods_come_back(site: &Site) -> Result<()> {
             pod["metadata"]["uid"] != before && condition(pod, "Ready") == Some("True")
         })?;
     }
+    let pods = cluster.kubectl(&["get", "pods", "-n", "kube-system", "-o", "name"]).stdout()?;
+    assert_eq!(pods.lines().count(), 9, "{pods}");
     connection.echoes("still here")
 }
 
@@ -123,7 +129,17 @@ fn settings(site: &Site) -> Result<()> {
     site.cluster.wait("--for=condition=Complete", &["job/settings"])?;
     let logs = site.cluster.kubectl(&["logs", "-l", "batch.kubernetes.io/job-name=settings"]).stdout()?;
     assert_eq!(logs.lines().collect::<Vec<_>>(), ["sesame blue sesame blue 400"; 2]);
-    Ok(())
+    // Pods that run see the change, later.
+    let red = "{\"data\": {\"colour\": \"red\"}}";
+    site.cluster.kubectl(&["patch", "configmap", "settings", "-p", red]).run().map(drop)
+}
+
+fn changed_settings(site: &Site) -> Result<()> {
+    eventually(SETTINGS_LIMIT, "the other colour", || {
+        let colour = site.in_pod("cat /settings/colour")?;
+        ensure!(colour == "red", "{colour}");
+        Ok(())
+    })
 }
 
 fn sets(site: &Site) -> Result<()> {
@@ -181,6 +197,48 @@ fn limits(site: &Site) -> Result<()> {
     Ok(())
 }
 
+/// What it has goes with a namespace: ports and volumes.
+fn a_namespace(site: &Site) -> Result<()> {
+    let (cluster, shop) = (&site.cluster, include_str!("manifests/shop.yaml"));
+    cluster.apply(shop)?;
+    let page = || site.host.command("curl").args(["-sS", "-m", "5", "http://localhost:8070/page"]).stdout();
+    eventually(SOON, "the shop", || {
+        let page = page()?;
+        ensure!(page == "open", "{page}");
+        Ok(())
+    })?;
+    assert_eq!(site.host.sh("cat /var/lib/shim/volumes/shop/own/page")?, "open");
+    // That takes a while: other things are looked at meanwhile.
+    cluster.kubectl(&["delete", "namespace", "shop", "--wait=false"]).run().map(drop)
+}
+
+fn the_namespace_is_gone(site: &Site) -> Result<()> {
+    site.cluster.wait("--for=delete", &["namespace/shop"])?;
+    ports::is_free(site, 8070)?;
+    eventually(SOON, "its volume to go", || {
+        let left = site.host.sh("ls -d /var/lib/shim/volumes/shop 2>/dev/null || true")?;
+        ensure!(left.is_empty(), "{left}");
+        Ok(())
+    })
+}
+
+/// The one that serves the ports dies; pods run on, and ports are back with the next.
+fn another_lifecycle_service(site: &Site) -> Result<()> {
+    let starts = || -> Result<Vec<(String, Value)>> {
+        let pods = site.cluster.get(&["pods", "-A"])?;
+        let pods = pods["items"].as_array().context("no list")?.clone();
+        let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].clone();
+        Ok(pods.iter().map(|pod| (pod["metadata"]["uid"].to_string(), restarts(pod))).collect())
+    };
+    let before = starts()?;
+    let pid = site.cluster.instance().service_pid()?.to_string();
+    site.host.command("kill").args(["-9", &pid]).run()?;
+    site.cluster.start()?;
+    ports::serves_the_page(site, "http://localhost:8080")?;
+    assert_eq!(starts()?, before);
+    Ok(())
+}
+
 fn exec_and_logs(site: &Site) -> Result<()> {
     let kubectl = |args: &[&str]| site.cluster.kubectl(args);
     kubectl(&["exec", "shell", "--", "sh", "-c", "exit 7"]).fails_with(7)?;
@@ -197,6 +255,8 @@ fn exec_and_logs(site: &Site) -> Result<()> {
         })?;
     }
     assert_eq!(kubectl(&["logs", "shell"]).stdout()?, "one\ntwo");
+    let run = ["run", "once", "--image=busybox", "--restart=Never", "--rm", "-i", "--quiet", "--", "sh"];
+    assert_eq!(kubectl(&run).input("echo $((6 * 7))\n").stdout()?, "42");
     Ok(())
 }
 
@@ -235,6 +295,13 @@ fn network_and_names(site: &Site) -> Result<()> {
         let page = site.in_pod(&format!("timeout 5 wget -q -O - {url}")).context(url.to_owned())?;
         assert_eq!(page, "Getting Started", "{url}");
     }
+    // A pod reaches its own Service, the API server, and what the host's localhost has.
+    let own = ["exec", "deployment/web", "--", "sh", "-ec"];
+    let often = "for time in 1 2 3 4 5 6 7 8; do timeout 5 wget -q -O - http://web:8080; done";
+    assert_eq!(site.cluster.kubectl(&own).arg(often).stdout()?, ["Getting Started"; 8].join("\n"));
+    site.in_pod("nc -w 5 kubernetes 443 </dev/null")?;
+    let page = site.in_pod("timeout 5 wget -q -O - http://host.docker.internal:8080")?;
+    assert_eq!(page, "Getting Started", "by the host");
     for (name, address) in [
         ("kubernetes.default.svc.cluster.local", "10.96.0.1"),
         ("kubernetes.docker.internal", "192.168.65.3"),

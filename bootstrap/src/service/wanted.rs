@@ -31,6 +31,8 @@ pub(crate) fn cluster(request: &UpRequest, state: &State, paths: &Paths) -> Resu
     let version = given(&request.kubernetes_version);
     if let (Some(known), Some(version)) = (known, &version)
         && known.version != *version
+        // Of a cluster that was never made there is nothing that the version matters to.
+        && known.is_initialized
     {
         return refused(format!(
             "the cluster is of version {}; for {version} delete it first: {}",
@@ -97,6 +99,9 @@ mod tests {
         assert_eq!(of(asked(false, "", ""), down(None)), Ok(Some("v1.36.3 auto".into())));
         assert_eq!(of(asked(false, "v1.36.1", "release"), down(None)), Ok(Some("v1.36.1 release".into())));
         assert_eq!(of(asked(false, "", ""), down(Some("v1.36.1"))), Ok(Some("v1.36.1 build".into())));
+        let mut unborn = down(Some("v1.36.1"));
+        unborn.cluster.as_mut().unwrap().is_initialized = false;
+        assert_eq!(of(asked(false, "v1.36.3", ""), unborn), Ok(Some("v1.36.3 build".into())));
         let other = of(asked(false, "v1.36.3", ""), down(Some("v1.36.1"))).unwrap_err();
         assert!(other.contains("shimctl --root /srv/x reset"), "{other}");
         for (request, runs_with) in [(asked(false, "", ""), false), (asked(true, "", ""), true)] {

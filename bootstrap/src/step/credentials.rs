@@ -22,12 +22,13 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
         tracing::info!("{line}");
     }
     let readers = change.readers();
-    if readers.contains(&Reader::Kubelet) {
-        kubelet::end(node).await?;
-    }
     let stale: BTreeSet<&str> = readers.iter().filter_map(|reader| container(*reader)).collect();
     if !stale.is_empty() && node.process(Part::Containerd)?.is_some() {
         cri::stop_system(&node.paths.cri_socket(), &stale).await?;
+    }
+    // Last: whoever watches it goes on with the part from its beginning.
+    if readers.contains(&Reader::Kubelet) {
+        kubelet::end(node).await?;
     }
     pki::settle(&node.paths.kubernetes())
 }

@@ -168,8 +168,8 @@ async fn look_after(node: &Arc<Node>, part: Part) -> std::convert::Infallible {
             // What the machine has is not looked at again while everything runs, nor is what was fetched.
             Part::Machine | Part::Components => Ok(()),
             Part::Box => mend(node, part).await.map_err(|error| error.to_string()),
-            Part::Shimd | Part::Containerd | Part::Kubelet => health::check(node, part).await.map(drop),
-            Part::Kubernetes => look_at_cluster(node).await,
+            Part::Shimd | Part::Containerd => health::check(node, part).await.map(drop),
+            Part::Kubelet | Part::Kubernetes => mend_and_check(node, part).boxed().await,
         };
         match looked {
             Ok(()) => {
@@ -186,10 +186,10 @@ async fn look_after(node: &Arc<Node>, part: Part) -> std::convert::Infallible {
     }
 }
 
-/// Looks at the cluster, and makes again what is missing of it.
-async fn look_at_cluster(node: &Arc<Node>) -> Result<(), String> {
-    mend(node, Part::Kubernetes).await.map_err(|error| error.to_string())?;
-    health::check(node, Part::Kubernetes).await.map(drop)
+/// Makes again what is missing of a part, certificates that are near their end among it, and asks how it is.
+async fn mend_and_check(node: &Arc<Node>, part: Part) -> Result<(), String> {
+    mend(node, part).await.map_err(|error| error.to_string())?;
+    health::check(node, part).await.map(drop)
 }
 
 /// Does the steps of a part that are not done any more: another program flushed our rules, or came with rules of its own.

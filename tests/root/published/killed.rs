@@ -2,10 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 use tests::containerd::Engine;
+use tests::eventually;
 use tests::host::Host;
 use tests::instance::{DEFAULT_ROOT, Instance};
 
-use super::{World, has_all, serve, up};
+use super::{UP_LIMIT, World, has_all, serve, up};
 
 /// No bring-up has so many moments.
 const MOST: usize = 100;
@@ -27,14 +28,20 @@ fn die_and_go_on(
     let is_own = |moment: &str| own.iter().any(|name| moment.contains(name));
     let (mut moments, mut nth): (Vec<String>, usize) = (Vec::new(), FIRST);
     for number in 1..MOST {
-        if let Ok(pid) = instance.service_pid() {
-            host.sh(&format!("kill -9 {pid}"))?;
-        }
+        kill(host, instance)?;
         let typed = instance.shimctl(&["up", "--wait", "1s", "--components", source])?;
         typed.env("PATH", path).env("SHIM_FAILPOINT", format!("up {nth}")).output()?;
-        let said = host.sh(&format!("grep -o 'failpoint=\"[^\"]*\"' {log} || true"))?;
-        if said.lines().count() < number {
-            // It lives, so it is past all of them.
+        let ready = "grep -q 'part=\"components\" state=\"READY\"'";
+        let (said, is_past) =
+            eventually(UP_LIMIT, "the service to die or the components to be ready", || {
+                let said = host.sh(&format!("grep -o 'failpoint=\"[^\"]*\"' {log} || true"))?;
+                let is_past = host.sh(&format!("{ready} {log} && echo yes || true"))? == "yes";
+                ensure!(is_past || said.lines().count() == number, "it goes on: {said}");
+                Ok((said, is_past))
+            })?;
+        if is_past {
+            // It may still die of what comes after them.
+            kill(host, instance)?;
             return Ok(moments);
         }
         let moment = said.lines().last().context("no failpoint")?.to_owned();
@@ -44,6 +51,13 @@ fn die_and_go_on(
         moments.extend(Some(moment).filter(|moment| is_own(moment)));
     }
     anyhow::bail!("it never comes up: {moments:#?}")
+}
+
+fn kill(host: &Host, instance: &Instance) -> Result<()> {
+    match instance.service_pid() {
+        Ok(pid) => host.sh(&format!("kill -9 {pid} 2>/dev/null || true")).map(drop),
+        Err(_) => Ok(()),
+    }
 }
 
 fn assert_moments(moments: &[String], names: &[&str]) -> Result<()> {

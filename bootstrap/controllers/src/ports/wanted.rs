@@ -123,6 +123,8 @@ fn ingress(service: &core::Service) -> Ingress {
 pub(crate) struct HostPort {
     pub(crate) protocol: Transport,
     pub(crate) port: u16,
+    /// Where the container itself listens.
+    pub(crate) container_port: u16,
     /// Where it is, if not at every address of the node.
     pub(crate) address: Option<IpAddr>,
 }
@@ -133,6 +135,8 @@ pub(crate) struct Pod {
     pub(crate) uid: String,
     pub(crate) created: Option<Timestamp>,
     pub(crate) node_address: Option<IpAddr>,
+    /// Missing as long as it has no network.
+    pub(crate) address: Option<IpAddr>,
     pub(crate) ports: Vec<HostPort>,
 }
 
@@ -151,12 +155,14 @@ impl Pod {
             .flatten()
             .filter(|one| one.restart_policy.as_deref() == Some("Always"));
         let containers = spec.containers.iter().chain(sidecars);
+        let number = |number: i32| u16::try_from(number).ok().filter(|port| *port > 0);
         let ports: Vec<HostPort> = containers
             .flat_map(|container| container.ports.iter().flatten())
             .filter_map(|port| {
                 Some(HostPort {
                     protocol: Transport::of(port.protocol.as_deref()),
-                    port: u16::try_from(port.host_port?).ok().filter(|port| *port > 0)?,
+                    port: number(port.host_port?)?,
+                    container_port: number(port.container_port)?,
                     address: port.host_ip.as_deref().and_then(specific),
                 })
             })
@@ -169,8 +175,18 @@ impl Pod {
             created: pod.creation_timestamp().map(|time| time.0),
             // It is on no node as long as this is missing.
             node_address: Some(status.host_ip.as_deref()?.parse().ok()?),
+            address: status.pod_ip.as_deref().and_then(|address| address.parse().ok()),
             ports,
         })
+    }
+
+    /// Returns where connections to one of its ports go. What is to be had at the node's loopback only is for localhost, which is
+    /// that of the machine to whoever wrote it; nothing from here reaches the node's, so the pod itself is asked.
+    fn target(&self, port: &HostPort, node: Option<IpAddr>) -> Option<(IpAddr, u16)> {
+        match port.address {
+            Some(address) if address.is_loopback() => Some((self.address?, port.container_port)),
+            address => Some((address.or(self.node_address).or(node)?, port.port)),
+        }
     }
 }
 
@@ -261,7 +277,7 @@ fn wishes<'a>(
             subject: Subject { kind: "Pod", ..of(name, &pod.uid) },
             transport: &port.protocol,
             port: port.port,
-            target: port.address.or(pod.node_address).or(node).map(|address| (address, port.port)),
+            target: pod.target(port, node),
         }));
     }
     for (name, service) in services {

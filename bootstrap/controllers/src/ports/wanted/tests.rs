@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 
 const NODE: &str = "192.168.65.3";
+const POD: &str = "10.1.0.9";
 
 fn service(object: &serde_json::Value) -> Option<Service> {
     Service::view(&serde_json::from_value(object.clone()).unwrap())
@@ -37,11 +38,13 @@ fn hosted(name: &str, minute: u32, ports: &[(u16, Option<&str>)]) -> (Name, Pod)
         uid: name.into(),
         created: Some(format!("2026-11-21T17:{minute:02}:00Z").parse().unwrap()),
         node_address: Some(NODE.parse().unwrap()),
+        address: Some(POD.parse().unwrap()),
         ports: ports
             .iter()
             .map(|(port, address)| HostPort {
                 protocol: Transport::Tcp,
                 port: *port,
+                container_port: 80,
                 address: address.map(|address| address.parse().unwrap()),
             })
             .collect(),
@@ -84,7 +87,11 @@ fn every_kind_of_port_has_its_target() {
     plain.1.is_balanced = false;
     let services =
         [plain, balanced("web", 1, &[(Transport::Tcp, 80, Some(31000)), (Transport::Udp, 80, None)])];
-    let pods = [hosted("agent", 2, &[(9100, None), (9101, Some("127.0.0.1"))])];
+    let pods = [hosted(
+        "agent",
+        2,
+        &[(9100, None), (9101, Some("127.0.0.1")), (9102, Some("::1")), (9103, Some(NODE))],
+    )];
     let wanted = compute(&services, &pods);
     assert_eq!(
         lines(&wanted),
@@ -92,7 +99,9 @@ fn every_kind_of_port_has_its_target() {
             "shop/web TCP/80 10.96.0.7:80",
             "shop/web UDP/80 10.96.0.7:80",
             "shop/agent TCP/9100 192.168.65.3:9100",
-            "shop/agent TCP/9101 127.0.0.1:9101",
+            "shop/agent TCP/9101 10.1.0.9:80",
+            "shop/agent TCP/9102 10.1.0.9:80",
+            "shop/agent TCP/9103 192.168.65.3:9103",
             "shop/web TCP/31000 192.168.65.3:31000",
             "shop/plain TCP/30080 192.168.65.3:30080",
         ]
@@ -174,10 +183,12 @@ fn a_hundred_ports_are_as_good_as_one_and_there_is_a_limit() {
 
 #[test]
 fn what_cannot_be_passed_on_is_said_or_waits() {
+    let mut without_network = hosted("new", 1, &[(9000, Some("127.0.0.1"))]);
+    without_network.1.address = None;
     let sctp = balanced("sctp", 1, &[(Transport::Other("SCTP".into()), 7, None)]);
     let mut pending = balanced("pending", 2, &[(Transport::Tcp, 80, None)]);
     pending.1.cluster_address = None;
-    let wanted = compute(&[sctp, pending], &[]);
+    let wanted = compute(&[sctp, pending], &[without_network]);
     assert_eq!(lines(&wanted), [""; 0]);
     assert_eq!(
         troubles(&wanted),
@@ -268,6 +279,7 @@ fn pods_are_seen_while_they_have_ports_of_the_node() {
     let port = |protocol, port, address: Option<&str>| HostPort {
         protocol,
         port,
+        container_port: if port == 8080 { 80 } else { port },
         address: address.map(|address| address.parse().unwrap()),
     };
     let plain = Some(vec![port(Transport::Tcp, 8080, None)]);
