@@ -21,7 +21,7 @@ const MANY: usize = 1000;
 /// How long an answer may take. What asks again and again may have asked somebody else first, who waits for more.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long a port may be somebody's that nobody wants any more.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 /// Returns `docker.io/test/echo`: what is said to its port 7 comes back.
 pub(crate) fn echo_set(host: &Host) -> Result<Set> {

@@ -39,9 +39,6 @@ pub(crate) fn who_is_refused(site: &Site) -> Result<()> {
     let known = certificate("apiserver-etcd-client");
     assert_eq!(asked(site, &etcd, &known.each_ref().map(String::as_str))?, 200);
     assert_eq!(asked(site, &etcd, &[])?, 0, "etcd without a certificate");
-    let (peers, peer) = (format!("https://{NODE}:2380/version"), certificate("etcd/peer"));
-    assert_eq!(asked(site, &peers, &peer.each_ref().map(String::as_str))?, 200);
-    assert_eq!(asked(site, &peers, &[])?, 0, "as a peer without a certificate");
     let stranger = certificate("apiserver-kubelet-client");
     assert_eq!(asked(site, &etcd, &stranger.each_ref().map(String::as_str))?, 0, "of another authority");
 
