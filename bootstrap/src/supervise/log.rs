@@ -65,6 +65,8 @@ pub(crate) fn tail(path: &Path, from: u64) -> Result<String> {
         // Half a line.
         lines.remove(0);
     }
+    // kubeadm says there which token lets nodes join.
+    lines.retain(|line| !line.contains("Using token"));
     let skipped = lines.len().saturating_sub(TAIL_LINES);
     Ok(lines[skipped..].join("\n"))
 }
