@@ -2,6 +2,7 @@
 //! how it is called. Goals are shown, and decide nothing.
 
 mod bed;
+mod cluster;
 mod images;
 mod pod;
 mod pull;
@@ -74,7 +75,7 @@ struct Subject {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const SUBJECTS: [Subject; 7] = [
+const SUBJECTS: [Subject; 8] = [
     Subject { rows: &["P1"], measure: pod::measure },
     Subject { rows: &["P2"], measure: rebuild::measure_small },
     Subject { rows: &["P3", "P13"], measure: rebuild::measure_large },
@@ -82,6 +83,7 @@ const SUBJECTS: [Subject; 7] = [
     Subject { rows: &["P9", "P13"], measure: pull::measure },
     Subject { rows: &["P10"], measure: usable::measure },
     Subject { rows: &["P11", "P14"], measure: images::measure },
+    Subject { rows: &["P12", "P12A", "P12B"], measure: cluster::measure },
 ];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
@@ -97,9 +99,10 @@ fn main() -> Result<()> {
         let measured =
             (subject.measure)(&options).with_context(|| format!("measure {}", subject.rows.join(", ")))?;
         eprintln!("{:.0} s", start.elapsed().as_secs_f64());
-        rows.extend(measured.into_iter().filter(|row| options.wants(row.id)));
+        rows.extend(measured.into_iter().filter(|row| options.wants(&row.id.to_uppercase())));
     }
-    rows.sort_by_key(|row| row.id[1..].parse::<u32>().unwrap_or_default());
+    let number = |row: &Row| row.id.trim_matches(char::is_alphabetic).parse::<u32>().unwrap_or_default();
+    rows.sort_by_key(|row| (number(row), row.id));
     if options.is_json {
         println!("{:#}", table::json(&rows));
     } else {

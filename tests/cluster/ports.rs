@@ -242,10 +242,10 @@ pub(crate) fn those_that_others_have(site: &Site) -> Result<()> {
 /// Waits until others can have a port.
 pub(crate) fn is_free(site: &Site, port: u16) -> Result<()> {
     let bind =
-        |at| site.outside.within(|| Ok(drop((TcpListener::bind((at, port))?, UdpSocket::bind((at, port))?))));
+        |at| site.outside.within(|| Ok((TcpListener::bind((at, port))?, UdpSocket::bind((at, port))?)));
     eventually(AT_ONCE, &format!("port {port} to be free"), || {
         bind(V4)?;
-        bind(V6)
+        bind(V6).map(drop)
     })
 }
 

@@ -148,7 +148,8 @@ async fn nobody_gets_more_than_own_rights() {
     if !geteuid().is_root() {
         return;
     }
-    let home = tempfile::tempdir().unwrap();
+    // The directory of the tests' files may be closed to others.
+    let home = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let reader = Account { uid: 54_321, gid: 54_322, home: home.path().join("home") };
     files::ensure_directory(&reader.home, 0o700).unwrap();
