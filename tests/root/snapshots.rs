@@ -136,9 +136,11 @@ impl World {
         self.ctr(&["leases", "rm", "--sync", "collect"]).map(drop)
     }
 
-    /// Waits until the store has no snapshot but its chains.
+    /// Waits until the store has no snapshot but its chains. What a collection of containerd's could not remove, because another
+    /// one was under way or something still stood on it, the next one does.
     fn nothing_is_left(&self) -> Result<()> {
         eventually(SOON, "the directories of snapshots to go", || {
+            self.collect()?;
             let left = self.host.sh("cd /var/lib/shim/store; find s t -mindepth 1 -maxdepth 1")?;
             ensure!(left.is_empty(), "{left}");
             Ok(())
