@@ -134,17 +134,18 @@ pub(super) fn is_in_place(path: &Path, program: &Program) -> Result<bool> {
     Ok(is_alike && manifest::hash(path)? == program.sha256)
 }
 
+/// Creates the file of a program under the name that it has until it is whole; what an earlier attempt left goes.
+pub(super) fn create(temporary: &Path) -> Result<File> {
+    files::remove(temporary)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(PROGRAM_MODE).open(temporary).at("create", temporary)
+}
+
 /// Writes a program under another name, and gives it its own when it is whole, right and on disk.
 async fn extract(store: &Store, image: &str, path: &Path, program: &Program) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.new"));
-    files::remove(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(PROGRAM_MODE)
-        .open(&temporary)
-        .at("create", &temporary)?;
+    let mut file = create(&temporary)?;
     let asked = format!("read {PROGRAMS}/{name} of {image}");
     let mut chunks = store.open(image, &format!("{PROGRAMS}/{name}")).await?;
     let (mut hash, mut size_bytes) = (digest::Context::new(&digest::SHA256), 0);

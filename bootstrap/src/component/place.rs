@@ -1,14 +1,13 @@
 //! Programs come into the instance's directory of programs from files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ring::digest;
 
 use crate::component::install;
-use crate::component::installed::{PROGRAM_MODE, Program};
+use crate::component::installed::Program;
 use crate::component::manifest::hex;
 use crate::error::{Error, IoContext, Result};
 use crate::files;
@@ -43,13 +42,7 @@ pub(super) fn write(source: impl Read, what: &str, to: &Path, program: &Program)
     }
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let temporary = to.with_file_name(format!(".{name}.new"));
-    files::remove(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(PROGRAM_MODE)
-        .open(&temporary)
-        .at("create", &temporary)?;
+    let mut file = install::create(&temporary)?;
     let (mut hash, mut size_bytes) = (digest::Context::new(&digest::SHA256), 0);
     // One byte more than it has shows that it is another.
     let mut source = source.take(program.size_bytes.saturating_add(1));

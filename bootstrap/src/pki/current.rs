@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::certificate::{self, Signer};
-use super::profile::{Authority, Form, Names, SERVICE_ACCOUNTS, leaves};
-use super::{read_kubeconfig, read_pair, read_secret};
+use super::profile::{Authority, Names, SERVICE_ACCOUNTS, leaves};
+use super::{examine_leaf, read_pair, read_secret};
 use crate::error::{IoContext, Result};
 use crate::files;
 
@@ -20,11 +20,7 @@ pub(crate) fn is_current(directory: &Path, names: &Names, now: SystemTime) -> Re
             return Ok(false);
         };
         for leaf in leaves(names).iter().filter(|leaf| leaf.authority == authority) {
-            let found = match &leaf.form {
-                Form::Pair => read_pair(directory, leaf.file)?,
-                Form::Kubeconfig { server } => read_kubeconfig(&directory.join(leaf.file), server, &signer)?,
-            };
-            if found.and_then(|pair| signer.examine(&pair, &leaf.profile, now)).is_err() {
+            if examine_leaf(directory, leaf, &signer, now)?.is_err() {
                 return Ok(false);
             }
         }

@@ -129,6 +129,20 @@ fn ensure_authority(
     Ok(signer)
 }
 
+/// Says why what is there of a leaf has to be made anew, if it has.
+fn examine_leaf(
+    directory: &Path,
+    leaf: &Leaf,
+    signer: &Signer,
+    now: SystemTime,
+) -> Result<std::result::Result<(), Reason>> {
+    let found = match &leaf.form {
+        Form::Pair => read_pair(directory, leaf.file)?,
+        Form::Kubeconfig { server } => read_kubeconfig(&directory.join(leaf.file), server, signer)?,
+    };
+    Ok(found.and_then(|pair| signer.examine(&pair, &leaf.profile, now)))
+}
+
 fn ensure_leaf(
     directory: &Path,
     leaf: &Leaf,
@@ -136,11 +150,7 @@ fn ensure_leaf(
     now: SystemTime,
     change: &mut Change,
 ) -> Result<()> {
-    let found = match &leaf.form {
-        Form::Pair => read_pair(directory, leaf.file)?,
-        Form::Kubeconfig { server } => read_kubeconfig(&directory.join(leaf.file), server, signer)?,
-    };
-    let Err(reason) = found.and_then(|pair| signer.examine(&pair, &leaf.profile, now)) else { return Ok(()) };
+    let Err(reason) = examine_leaf(directory, leaf, signer, now)? else { return Ok(()) };
     let pair = signer.issue(&leaf.profile, now).map_err(|problem| Error::invalid(leaf.file, problem))?;
     begin(directory, change)?;
     match &leaf.form {

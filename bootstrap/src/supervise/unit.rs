@@ -89,17 +89,17 @@ async fn bring_up(node: &Arc<Node>, part: Part) -> Result<Option<Process>> {
     if is_process && process.is_none() {
         return Err(ended("at once".into()));
     }
-    if let Some(process) = &process {
-        node.events.set_pid(part, process.pid());
-        let version = tokio::select! {
-            outcome = process.ended(&node.children) => return Err(ended(outcome)),
-            version = healthy(node, part) => version?,
-        };
-        node.events.set_version(part, &version);
-    } else {
-        let version = healthy(node, part).await?;
-        node.events.set_version(part, &version);
-    }
+    let version = match &process {
+        None => healthy(node, part).await?,
+        Some(process) => {
+            node.events.set_pid(part, process.pid());
+            tokio::select! {
+                outcome = process.ended(&node.children) => return Err(ended(outcome)),
+                version = healthy(node, part) => version?,
+            }
+        }
+    };
+    node.events.set_version(part, &version);
     node.ready(part);
     Ok(process)
 }

@@ -1,16 +1,13 @@
 //! One program out of a compressed tar that anybody may have made.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use flate2::read::GzDecoder;
 
 use crate::component::install;
-use crate::component::installed::PROGRAM_MODE;
 use crate::error::{Error, IoContext, Result};
-use crate::files;
 
 /// The largest program, uncompressed.
 const MAX_PROGRAM_BYTES: u64 = 512 << 20;
@@ -47,13 +44,7 @@ pub(super) fn extract(archive: &Path, name: &str, to: &Path) -> Result<()> {
 
 fn write(source: &mut impl Read, archive: &Path, to: &Path) -> Result<()> {
     let temporary = to.with_extension("new");
-    files::remove(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(PROGRAM_MODE)
-        .open(&temporary)
-        .at("create", &temporary)?;
+    let mut file = install::create(&temporary)?;
     std::io::copy(source, &mut file).at("extract", archive)?;
     install::finish(&file, &temporary, to)
 }
@@ -63,6 +54,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::files;
 
     /// Puts members into a compressed tar: kind, name, content.
     fn archive(path: &Path, members: &[(tar::EntryType, &str, &[u8])]) {
