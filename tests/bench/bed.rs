@@ -105,9 +105,7 @@ impl Bed {
     /// Runs a script in a shell of the host and tells how long it took, without the start of that shell. Before that, everything
     /// that is still to be written is written.
     pub(crate) fn time(&self, script: &str) -> Result<Duration> {
-        let said = self.shell(timed(script) + "\necho $EPOCHREALTIME").stdout()?;
-        let (start, end) = said.split_once('\n').with_context(|| format!("not two times: {said:?}"))?;
-        clock(end)?.checked_sub(clock(start)?).context("the clock was set back")
+        between(&self.shell(timed(script) + TIMED_END).stdout()?)
     }
 
     /// Runs a script and then asks until the answer is yes; tells how long both took together.
@@ -149,6 +147,20 @@ impl Bed {
 /// Makes a script that prints the time before the first step of another, and nothing of what that prints.
 fn timed(script: &str) -> String {
     format!("sync\necho $EPOCHREALTIME\n{{\n{script}\n}} >&2")
+}
+
+/// What prints the time after the last step.
+const TIMED_END: &str = "\necho $EPOCHREALTIME";
+
+/// Returns how long a script takes in a shell that runs elsewhere than in a host.
+pub(crate) fn time(shell: Command, script: &str) -> Result<Duration> {
+    between(&shell.arg(timed(script) + TIMED_END).limit(LIMIT).stdout()?)
+}
+
+/// Reads the two times that a script has printed.
+fn between(said: &str) -> Result<Duration> {
+    let (start, end) = said.split_once('\n').with_context(|| format!("not two times: {said:?}"))?;
+    clock(end)?.checked_sub(clock(start)?).context("the clock was set back")
 }
 
 /// Reads a time as bash prints it: seconds since 1970, with six decimals.

@@ -33,11 +33,11 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
 }
 
 /// Runs the script in the box of the instance, which has no Kubernetes now.
-fn plain(cluster: &Cluster, what: &str) -> Result<Command> {
+pub(crate) fn plain(cluster: &Cluster, what: &str, socket: &Path) -> Result<Command> {
     let bin = format!("{DEFAULT_ROOT}/bin");
     let script =
         cluster.instance().in_box("bash")?.args(["-c", PLAIN, "plain.sh", what, &bin, "192.168.65.3"]);
-    Ok(script.args(["/run/shim/cri.sock", "/shim/pods"]).limit(LIMIT))
+    Ok(script.arg(socket).arg("/shim/pods").limit(LIMIT))
 }
 
 pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
@@ -45,6 +45,7 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
     let _registry = Registry::stocked(&host, &[base_set()?])?;
     let cluster = Cluster::new(&host, &options.engine, Path::new(DEFAULT_ROOT))?;
     let instance = cluster.instance();
+    let socket = instance.socket();
     let reset = || instance.shimctl(&["reset"])?.run().map(drop);
     cluster.start().context("get the components")?;
     reset()?;
@@ -60,8 +61,8 @@ pub(crate) fn measure(options: &Options) -> Result<Vec<Row>> {
         })?);
         resets.push(timed(reset)?);
         instance.start()?;
-        kubeadm.push(timed(|| plain(&cluster, "up")?.run().map(drop))?);
-        plain(&cluster, "down")?.run()?;
+        kubeadm.push(timed(|| plain(&cluster, "up", &socket)?.run().map(drop))?);
+        plain(&cluster, "down", &socket)?.run()?;
         instance.down()?;
     }
     let (new, kubeadm) = (Figure::of_times(&new), Figure::of_times(&kubeadm));

@@ -1,6 +1,7 @@
 //! How fast the product is, beside what does the same work elsewhere, measured in the same run. `tests/README.md` says
 //! how it is called. Goals are shown, and decide nothing.
 
+mod apply;
 mod bed;
 mod cluster;
 mod images;
@@ -75,7 +76,7 @@ struct Subject {
     measure: fn(&Options) -> Result<Vec<Row>>,
 }
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 9] = [
     Subject { rows: &["P1"], measure: pod::measure },
     Subject { rows: &["P2"], measure: rebuild::measure_small },
     Subject { rows: &["P3", "P13"], measure: rebuild::measure_large },
@@ -84,6 +85,7 @@ const SUBJECTS: [Subject; 8] = [
     Subject { rows: &["P10"], measure: usable::measure },
     Subject { rows: &["P11", "P14"], measure: images::measure },
     Subject { rows: &["P12", "P12A", "P12B"], measure: cluster::measure },
+    Subject { rows: &["P12C"], measure: apply::measure },
 ];
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]

@@ -34,6 +34,8 @@ apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
 conntrack: {maxPerCore: 0, min: 0}
+# As ours: else P12c would show little but how long kube-proxy waits.
+iptables: {minSyncPeriod: 100ms, syncPeriod: 30s}
 YAML
 }
 

@@ -10,6 +10,7 @@ use crate::command::{Command, find};
 use crate::crictl::Crictl;
 use crate::daemon::Daemon;
 use crate::host::Host;
+use crate::instance::Instance;
 use crate::{cache, files};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -17,6 +18,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// The bit of `CAP_SYS_RESOURCE` in a capability mask.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
+/// The image of sandboxes.
+pub const SANDBOX_IMAGE: &str = "registry.k8s.io/pause:3.9";
 
 /// The pods' network: an address range that neither Docker nor the product uses by itself.
 const POD_SUBNET: &str = "10.88.0.0/16";
@@ -89,6 +93,8 @@ pub struct Containerd {
     host: Host,
     engine: Engine,
     dir: PathBuf,
+    /// In whose box it runs, if it does in one.
+    instance: Option<Instance>,
     daemon: Daemon,
 }
 
@@ -101,11 +107,33 @@ impl Containerd {
     /// # Errors
     /// It does not become ready; with its log.
     pub fn start(host: &Host, name: &str, engine: &Engine, certs_dir: &Path) -> Result<Self> {
+        Self::configured(host, None, name, engine, (certs_dir, &network(name)))
+    }
+
+    /// Starts a containerd in the box of an instance, with the network that the instance gives to pods. It pulls nothing: whoever
+    /// wants pods imports their images, and that of the sandbox, [`SANDBOX_IMAGE`].
+    ///
+    /// # Errors
+    /// The instance does not run, or as for [`Containerd::start`].
+    pub fn start_in_box(host: &Host, instance: &Instance, name: &str, engine: &Engine) -> Result<Self> {
+        let network = host.command("cat").arg(instance.root().join("box/cni/10-shim.conflist")).stdout()?;
+        let certs_dir = host.dir().join(name).join("certs.d");
+        Self::configured(host, Some(instance), name, engine, (&certs_dir, &network))
+    }
+
+    fn configured(
+        host: &Host,
+        instance: Option<&Instance>,
+        name: &str,
+        engine: &Engine,
+        (certs_dir, network): (&Path, &str),
+    ) -> Result<Self> {
         let dir = host.dir().join(name);
         files::put(dir.join("config.toml"), configuration(engine.version, &dir, certs_dir)?)?;
-        files::put(dir.join("cni/10-pods.conflist"), network(name))?;
-        let daemon = launch(host, engine, &dir)?;
-        let mut containerd = Self { host: host.clone(), engine: engine.clone(), dir, daemon };
+        files::put(dir.join("cni/10-pods.conflist"), network)?;
+        let daemon = launch(host, instance, engine, &dir)?;
+        let instance = instance.cloned();
+        let mut containerd = Self { host: host.clone(), engine: engine.clone(), dir, instance, daemon };
         containerd.wait_until_ready()?;
         Ok(containerd)
     }
@@ -145,7 +173,7 @@ impl Containerd {
     /// It does not become ready.
     pub fn restart(&mut self) -> Result<()> {
         self.daemon.kill()?;
-        self.daemon = launch(&self.host, &self.engine, &self.dir)?;
+        self.daemon = launch(&self.host, self.instance.as_ref(), &self.engine, &self.dir)?;
         self.wait_until_ready()
     }
 
@@ -181,8 +209,13 @@ impl Containerd {
     }
 }
 
-fn launch(host: &Host, engine: &Engine, dir: &Path) -> Result<Daemon> {
-    let command = host.command(engine.program("containerd")).arg("--config").arg(dir.join("config.toml"));
+fn launch(host: &Host, instance: Option<&Instance>, engine: &Engine, dir: &Path) -> Result<Daemon> {
+    let program = engine.program("containerd");
+    let command = match instance {
+        Some(instance) => instance.in_box(program)?,
+        None => host.command(program),
+    };
+    let command = command.arg("--config").arg(dir.join("config.toml"));
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     host.daemon(&name, command.env("PATH", engine.path()))
 }
@@ -199,6 +232,7 @@ fn configuration(version: (u32, u32), dir: &Path, certs_dir: &Path) -> Result<St
     Ok(template
         .replace("@dir@", &dir.to_string_lossy())
         .replace("@certs@", &certs_dir.to_string_lossy())
+        .replace("@sandbox@", SANDBOX_IMAGE)
         .replace("@restrict@", if may_lower_oom_score()? { "false" } else { "true" }))
 }
 
@@ -211,7 +245,7 @@ state = "@dir@/state"
 [plugins."io.containerd.internal.v1.opt"]
   path = "@dir@/opt"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.k8s.io/pause:3.9"
+  sandbox_image = "@sandbox@"
   restrict_oom_score_adj = @restrict@
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -237,7 +271,7 @@ state = "@dir@/state"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
   [plugins."io.containerd.cri.v1.images".pinned_images]
-    sandbox = "registry.k8s.io/pause:3.9"
+    sandbox = "@sandbox@"
   [plugins."io.containerd.cri.v1.images".registry]
     config_path = "@certs@"
 [plugins."io.containerd.cri.v1.runtime"]

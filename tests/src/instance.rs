@@ -72,6 +72,11 @@ impl Instance {
         Ok(command.arg("--root").arg(&self.root).args(args))
     }
 
+    /// Returns the root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Returns the directory with the sockets, as the host calls it.
     pub fn run_dir(&self) -> PathBuf {
         if self.root == Path::new(DEFAULT_ROOT) { "/run/shim".into() } else { self.root.join("run") }
