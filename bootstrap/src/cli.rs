@@ -17,7 +17,9 @@ use crate::start::{self, StartArguments};
 use crate::{doctor, service};
 
 /// What is logged unless the environment asks for something else.
-const LOG_FILTER: &str = "info";
+///
+/// What the client of the API server complains of, its callers say too, and once: it is asked many times a second while it starts.
+const LOG_FILTER: &str = "info,kube_client::client::builder=off";
 /// Where the service shall die, for tests: see [`fault::Failpoint`].
 const FAILPOINT: &str = "SHIM_FAILPOINT";
 
@@ -113,7 +115,13 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
 fn start_log(default: &str) -> anyhow::Result<()> {
     let filter = std::env::var("SHIM_LOG").unwrap_or_else(|_| default.to_owned());
     let filter: EnvFilter = filter.parse().with_context(|| format!("the log filter {filter:?} is wrong"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    // What cannot be written, since the disk of the log is full, is lost: to complain of it there would be a panic.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false)
+        .init();
     Ok(())
 }
 

@@ -237,11 +237,19 @@ pub(crate) struct Account {
     pub(crate) home: PathBuf,
 }
 
-/// Returns who a user is, by name or number.
-pub(crate) async fn account(name: &str) -> Result<Account> {
-    let said = Run::new(&["getent", "passwd", "--", name]).text().await?;
-    parse_account(&said)
+/// Asks for a user; that there is none, for which getent(1) ends with 2, is an answer.
+const ASK_FOR_USER: &str = "getent passwd -- \"$1\" || [ $? = 2 ]";
+
+/// Returns who a user is, by name or number; `None` if there is no such user.
+pub(crate) async fn account(name: &str) -> Result<Option<Account>> {
+    let said = Run::new(&["sh", "-c", ASK_FOR_USER, "sh", name]).text().await?;
+    if said.is_empty() {
+        return Ok(None);
+    }
+    let account = parse_account(&said);
+    account
         .ok_or_else(|| Error::invalid(format!("user {name:?}"), format!("getent said {:?}", said.trim())))
+        .map(Some)
 }
 
 /// Reads a line of passwd(5).
@@ -303,11 +311,11 @@ mod tests {
 
     #[tokio::test]
     async fn users_are_known_to_the_machine() {
-        let root = account("root").await.unwrap();
+        let root = account("root").await.unwrap().unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
-        assert_eq!(account("0").await.unwrap(), root);
-        for name in ["no-such-user-here", "--help", ""] {
-            assert!(account(name).await.is_err(), "{name:?}");
+        assert_eq!(account("0").await.unwrap(), Some(root));
+        for name in ["no-such-user-here", "--help"] {
+            assert_eq!(account(name).await.unwrap(), None, "{name:?}");
         }
         for line in ["", "a:b", "ann:x:1000:1000:Ann:home:/bin/sh", "ann:x:-1:1000:Ann:/home/ann:/bin/sh"] {
             assert_eq!(parse_account(line), None, "{line}");

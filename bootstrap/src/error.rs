@@ -1,6 +1,6 @@
 //! The error of this crate: variants by what the caller can do about them.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ pub(crate) enum Error {
     /// Some things could not be undone; the rest was.
     #[error("{}", problems.join("; "))]
     Remains { problems: Vec<String> },
+    /// The disk is full.
+    #[error("no space left on the disk of {}; free some, for instance with `shimctl prune`", path.display())]
+    NoSpace { path: PathBuf },
     /// The operating system refused.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
@@ -63,6 +66,7 @@ impl Error {
             | Self::Ended { .. }
             | Self::Refused { .. }
             | Self::Timeout { .. }
+            | Self::NoSpace { .. }
             | Self::Io { .. } => None,
         }
     }
@@ -82,7 +86,13 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn at(self, operation: &'static str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|source| Error::Io { operation, path: path.as_ref().to_path_buf(), source })
+        self.map_err(|source| {
+            let path = path.as_ref().to_path_buf();
+            match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::NoSpace { path },
+                _ => Error::Io { operation, path, source },
+            }
+        })
     }
 }
 

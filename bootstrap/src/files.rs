@@ -1,14 +1,20 @@
 //! Everything that is read and written: sizes are limited, and files that carry meaning are replaced whole.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use crate::error::{Error, IoContext, Result};
 
 /// The largest file that is read. Lists of mounts are the longest: a line for each layer of each container of everybody.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// What [`put_over`] writes is filled up to a multiple of this, so that the next version is no longer.
+const ROOM_BYTES: usize = 16 << 10;
 
 /// Replaces a file: temporary file, sync, rename, sync of the directory.
 pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
@@ -25,6 +31,38 @@ pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         .at("create", &temporary)?;
     file.write_all(content).and_then(|()| file.sync_all()).at("write", &temporary)?;
     rename(&temporary, path)
+}
+
+/// Replaces a file of text on a disk that may be full: the version before is kept under another name, and what is written next takes
+/// its room. The text ends with empty lines.
+pub(crate) fn put_over(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::invalid(path.display().to_string(), "is not a file's path"));
+    };
+    let mut kept = OsString::from(".");
+    kept.push(name);
+    kept.push(".kept");
+    let kept = directory.join(kept);
+    let mut content = text.as_bytes().to_vec();
+    content.resize(content.len().next_multiple_of(ROOM_BYTES), b'\n');
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.write(true).create(true).truncate(false).mode(mode).open(&kept).at("open", &kept)?;
+    let written = file.write_all(&content).and_then(|()| file.set_len(content.len() as u64));
+    written.and_then(|()| file.sync_all()).at("write", &kept)?;
+    match renameat_with(CWD, &kept, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory),
+        // There is no version before, or the filesystem cannot do it: then the next one needs room of its own.
+        Err(_) => rename(&kept, path),
+    }
+}
+
+/// Replaces a file, unless it has this content: then nothing is written, for which there may be no room.
+pub(crate) fn put_changed(path: &Path, content: &str, mode: u32) -> Result<()> {
+    if read_if_there(path)?.as_deref() == Some(content) {
+        return Ok(());
+    }
+    put(path, content.as_bytes(), mode)
 }
 
 /// Gives a file or directory, which is on disk, another name in the same directory; the name is on disk when this returns.
@@ -124,6 +162,38 @@ mod tests {
         }
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_version_takes_the_room_of_the_one_before_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state");
+        let long = "x".repeat(ROOM_BYTES + 1);
+        for content in ["one", "two", &long, "four", ""] {
+            put_over(&path, content, 0o600).unwrap();
+            assert_eq!(read(&path).unwrap().trim_end(), content);
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let kept = directory.path().join(".state.kept");
+        assert_eq!(read(&kept).unwrap().trim_end(), "four");
+        let inode = std::os::unix::fs::MetadataExt::ino(&kept.metadata().unwrap());
+        put_over(&path, "six", 0o600).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()), inode);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        put_changed(&path, "one", 0o600).unwrap();
+        let written = path.metadata().unwrap().modified().unwrap();
+        let inode = std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+        put_changed(&path, "one", 0o600).unwrap();
+        assert_eq!(path.metadata().unwrap().modified().unwrap(), written);
+        put_changed(&path, "two", 0o600).unwrap();
+        assert_eq!(read(&path).unwrap(), "two");
+        assert_ne!(std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()), inode);
     }
 
     #[test]

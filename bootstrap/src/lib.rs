@@ -29,6 +29,7 @@ mod pki;
 mod ports;
 mod process;
 mod reset;
+mod room;
 mod sequence;
 mod service;
 mod start;

@@ -12,6 +12,7 @@ use crate::event::{Part, explain};
 use crate::fault::{self, Phase};
 use crate::node::Node;
 use crate::reset;
+use crate::room;
 use crate::sequence;
 use crate::state::{Cluster, Life, Reader, Wanted};
 use crate::step;
@@ -113,6 +114,9 @@ impl Operator {
 
     async fn up(&mut self) {
         let node = Arc::clone(&self.node);
+        if let Err(error) = room::open_reserve(&node.paths).and_then(|()| room::keep_reserve(&node.paths)) {
+            tracing::warn!("{error}");
+        }
         for &part in node.events.parts() {
             if node.events.status(part).state == State::Ready
                 && self.is_supervised(part)
@@ -122,7 +126,9 @@ impl Operator {
                 self.by_part[part as usize].take().inspect(AbortHandle::abort);
             }
             // What the machine has is not looked at again while everything runs.
-            let is_settled = self.is_supervised(part) || (part == Part::Machine && node.events.is_ready());
+            // One that was given up, on a full disk, has been tried on all the same.
+            let is_tried = self.is_supervised(part) && node.events.status(part).state != State::Failed;
+            let is_settled = is_tried || (part == Part::Machine && node.events.is_ready());
             if !is_settled {
                 node.events.set(part, State::Waiting, "");
             }
@@ -134,8 +140,17 @@ impl Operator {
                     let supervisor = self.supervisors.spawn(supervise(Arc::clone(&node), part));
                     self.by_part[part as usize] = Some(supervisor);
                 }
-                if node.events.wait(part, &[State::Ready, State::Failed]).await.state == State::Failed {
-                    return;
+                tokio::select! {
+                    settled = node.events.wait(part, &[State::Ready, State::Failed]) => {
+                        if settled.state == State::Failed {
+                            return;
+                        }
+                    }
+                    remark = room::stays_full(&node.paths) => {
+                        // It is tried on, for as long as this part is waited for; nobody else has to wait.
+                        let hint = format!("then repeat: {}", node.paths.command("up"));
+                        return node.events.fail(part, remark, &hint);
+                    }
                 }
             }
         }

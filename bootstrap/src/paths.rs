@@ -172,6 +172,11 @@ impl Paths {
         self.box_dir().join("state.json")
     }
 
+    /// Returns the file that is removed when the disk is full.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.box_dir().join("reserve")
+    }
+
     /// Returns the file that the one lifecycle service of the instance has locked.
     pub(crate) fn lock(&self) -> PathBuf {
         self.box_dir().join("lock")

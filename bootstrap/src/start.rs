@@ -5,16 +5,17 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use proto::lifecycle::StatusRequest;
 use proto::lifecycle::lifecycle_client::LifecycleClient;
+use proto::lifecycle::{StatusRequest, UpRequest};
 
 use crate::command::{own_program, search_path};
 use crate::error::Error;
 use crate::machine;
 use crate::node::Node;
 use crate::paths::Paths;
+use crate::service::wanted;
 use crate::state::{StateFile, Wanted};
 use crate::supervise::{health, log};
 use crate::{config, files};
@@ -28,6 +29,12 @@ pub(crate) struct StartArguments {
     /// Only containerd and shimd, for crictl and other kubelets
     #[arg(long)]
     pub(crate) no_kubernetes: bool,
+    /// Version of Kubernetes that will be asked for: nothing is started for one that cannot be had
+    #[arg(long, value_name = "VERSION", conflicts_with = "no_kubernetes")]
+    pub(crate) kubernetes_version: Option<String>,
+    /// Where its components will come from
+    #[arg(long, value_name = "SOURCE", conflicts_with = "no_kubernetes")]
+    pub(crate) components: Option<String>,
     /// Install distribution packages that are missing
     #[arg(long)]
     pub(crate) install: bool,
@@ -59,6 +66,15 @@ pub(crate) async fn run(paths: &Paths, arguments: &StartArguments) -> anyhow::Re
     }
     paths.check_place()?;
     if !only_if {
+        let request = UpRequest {
+            no_kubernetes: arguments.no_kubernetes,
+            kubernetes_version: arguments.kubernetes_version.clone().unwrap_or_default(),
+            components: arguments.components.clone().unwrap_or_default(),
+            ..UpRequest::default()
+        };
+        // The service would say the same, and then run for nothing.
+        wanted::cluster(&request, &state, false, paths)
+            .map_err(|refusal| anyhow!(refusal.message().to_owned()))?;
         allow_caller(paths)?;
     }
     let runs = answers(paths).await.is_ok();

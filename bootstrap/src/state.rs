@@ -155,9 +155,10 @@ impl StateFile {
         let mut changed = state.clone();
         change(&mut changed);
         if changed != *state {
-            let text = serde_json::to_vec_pretty(&changed)
+            let text = serde_json::to_string_pretty(&changed)
                 .map_err(|error| Error::invalid(self.path.display().to_string(), error.to_string()))?;
-            files::put(&self.path, &text, 0o600)?;
+            // A daemon that ended is started again, and everything is taken down, on a disk that is full too.
+            files::put_over(&self.path, &text, 0o600)?;
             *state = changed;
         }
         Ok(())

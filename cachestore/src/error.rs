@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What stands for the database's path where it is not known.
+pub(crate) const DATABASE: &str = "the metadata database";
+
 /// The result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -54,7 +57,7 @@ pub enum Error {
         problem: String,
     },
     /// The disk is full.
-    #[error("no space left on the disk while writing {}", path.display())]
+    #[error("no space left on the disk while writing {}; free some, for instance with `shimctl prune`", path.display())]
     NoSpace {
         /// What was being written.
         path: PathBuf,
@@ -114,16 +117,18 @@ impl Error {
     /// Makes an [`Error::Io`], or an [`Error::NoSpace`] where that is the reason.
     pub fn io(operation: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         let (path, source) = (path.as_ref().to_path_buf(), source.into());
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path },
-            _ => Self::Io { operation, path, source },
-        }
+        if is_no_space(&source) { Self::NoSpace { path } } else { Self::Io { operation, path, source } }
     }
 
     /// Tells whether the thing asked for is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+}
+
+/// Tells whether there is no space left on the disk, or none for this user.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns an error with its causes, in one line.
@@ -160,9 +165,40 @@ pub(crate) trait DatabaseContext<T> {
 
 impl<T> DatabaseContext<T> for rusqlite::Result<T> {
     fn doing(self, operation: &'static str) -> Result<T> {
-        self.map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Error::NoSpace { path: "the metadata database".into() },
+        self.map_err(|source| match source.sqlite_error() {
+            Some(found) if is_full(found) => Error::NoSpace { path: DATABASE.into() },
             _ => Error::Database { operation, source },
         })
+    }
+}
+
+/// The file that SQLite shares among its users is made when the database is opened; that there is no room for it has another name.
+fn is_full(error: &rusqlite::ffi::Error) -> bool {
+    error.code == rusqlite::ErrorCode::DiskFull || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        for (error, expected) in [
+            (Error::io("write", "/s/x", io::Error::from(io::ErrorKind::StorageFull)), true),
+            (Error::io("write", "/s/x", io::Error::from(io::ErrorKind::QuotaExceeded)), true),
+            (Error::io("write", "/s/x", io::Error::from(io::ErrorKind::PermissionDenied)), false),
+        ] {
+            assert_eq!(matches!(error, Error::NoSpace { .. }), expected, "{error:?}");
+        }
+        for (code, expected) in
+            [(ffi::SQLITE_FULL, true), (ffi::SQLITE_IOERR_SHMSIZE, true), (ffi::SQLITE_IOERR_READ, false)]
+        {
+            let failed: rusqlite::Result<()> =
+                Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+            let error = failed.doing("open").unwrap_err();
+            assert_eq!(matches!(error, Error::NoSpace { .. }), expected, "{error:?}");
+        }
     }
 }

@@ -67,7 +67,12 @@ fn start_log(arguments: &Arguments, config: Option<&Log>) -> anyhow::Result<()> 
         Ok(filter) => (filter, Ok(())),
         Err(error) => (EnvFilter::new(&default.filter), Err(error)),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    // What cannot be written, since the disk of the log is full, is lost: to complain of it there would be a panic.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .log_internal_errors(false);
     if arguments.log_json || config.json {
         log.json().init()
     } else {

@@ -1,15 +1,23 @@
-//! A cluster's life: down and up, a reboot, reset, what survives each.
+//! A cluster's life: an `up` that is interrupted, a reboot, reset, another version in its place, down and up; what survives each.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Cluster;
 use tests::containerd::Engine;
+use tests::daemon::Signal;
 use tests::host::{Host, Traces};
 use tests::images::base_set;
+use tests::instance::DEFAULT_ROOT;
 use tests::registry::Registry;
 use tests::{eventually, files};
 
+use crate::kubeconfig;
+use crate::version::{self, is_of_version, is_refused};
+
+/// How long an interrupted `up` may have got to the kubelet, and how long it may then take to end.
+const KUBELET_LIMIT: Duration = Duration::from_secs(120);
+const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take until the keeper runs.
 const KEEPER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -41,6 +49,9 @@ spec:
       volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
 "#;
 
+/// What is said to whoever asks for another version than that of the cluster.
+const OTHER_VERSION: &str = "the cluster is of version v1.36.1; for v1.36.3 delete it first: shimctl reset";
+
 /// Returns how often the keeper has been started, by what it wrote.
 fn starts(host: &Host) -> Result<usize> {
     let log = host.sh("cat /var/lib/shim/volumes/default/data/log")?;
@@ -65,25 +76,41 @@ fn left(host: &Host, before: &Traces) -> Result<Vec<String>> {
     Ok(left)
 }
 
+/// Types `up`, and Ctrl-C when the kubelet is being started: the work goes on, as is said.
+fn interrupt(cluster: &Cluster, host: &Host) -> Result<()> {
+    let mut up = host.daemon("up", cluster.up_command()?)?;
+    let service = up.ready(KUBELET_LIMIT, "the kubelet to be started", || {
+        let state = cluster.instance().part("kubelet")?["state"].clone();
+        ensure!(state == "starting" || state == "ready", "{state}");
+        cluster.instance().service_pid()
+    })?;
+    up.signal(Signal::INT)?;
+    let (status, said) = (up.wait(INTERRUPT_LIMIT)?, up.log()?);
+    ensure!(status.code() == Some(130), "{status}: {said}");
+    ensure!(said.contains("interrupted; the work goes on: shimctl up follows it again"), "{said}");
+    assert_eq!(cluster.instance().service_pid()?, service, "{said}");
+    Ok(())
+}
+
 #[test]
-fn down_up_reboot_reset() -> Result<()> {
+fn up_reboot_reset_another_version_down() -> Result<()> {
     let host = Host::new()?;
     let _registry = Registry::stocked(&host, &[base_set()?])?;
     let others = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters: [{name: work, cluster: {server: https://work.example}}]\ncontexts: [{name: work, context: {cluster: work, user: me}}]\nusers: [{name: me, user: {token: secret}}]\n";
     let kubeconfig = host.home().join(".kube/config");
-    files::put(&kubeconfig, others)?;
     let before = host.traces()?;
-    let cluster = Cluster::up(&host, &Engine::debian()?)?;
+    let cluster = Cluster::new(&host, &Engine::debian()?, DEFAULT_ROOT.as_ref())?;
+    kubeconfig::broken_ones_are_said_first(&cluster, &host, &kubeconfig)?;
+    files::put(&kubeconfig, others)?;
+    interrupt(&cluster, &host)?;
+    cluster.start().context("up after an interrupt")?;
+    is_of_version(&cluster, "v1.36.3")?;
     let contexts = cluster.kubectl(&["config", "get-contexts", "-o", "name"]).stdout()?;
     assert_eq!(contexts.lines().collect::<Vec<_>>(), ["docker-desktop", "work"], "{contexts}");
     cluster.apply(KEEPER)?;
     keeper_has_started(&cluster, &host, 1)?;
     let authority = host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?;
-
-    cluster.instance().down().context("down")?;
-    assert_eq!(left(&host, &before)?, [""; 0], "after down");
-    cluster.start().context("up after down")?;
-    keeper_has_started(&cluster, &host, 2)?;
+    version::build(&cluster, &host)?;
 
     // A reboot: everything is gone at once, and what is in the run directory with it.
     host.sh(
@@ -91,7 +118,7 @@ fn down_up_reboot_reset() -> Result<()> {
     )?;
     host.sh("rm -rf /run/shim")?;
     cluster.start().context("up after a reboot")?;
-    keeper_has_started(&cluster, &host, 3)?;
+    keeper_has_started(&cluster, &host, 2)?;
 
     cluster.instance().shimctl(&["reset"])?.run()?;
     assert_eq!(left(&host, &before)?, [""; 0], "after reset");
@@ -100,10 +127,24 @@ fn down_up_reboot_reset() -> Result<()> {
     assert_eq!(host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?, authority);
     assert_eq!(host.sh("ls /var/lib/shim/volumes/default")?, "data");
 
-    cluster.start().context("up after reset")?;
+    is_refused(&cluster, "v1.36.99", "known are v1.36.3 and v1.36.1")?;
+    is_refused(&cluster, "v1.36", "lacks its last number")?;
+    assert_eq!(self::left(&host, &before)?, [""; 0], "after what was refused");
+    let up = cluster.up_command()?.args(["--kubernetes-version", "1.36.1"]);
+    up.run().with_context(|| cluster.instance().logs()).context("up of another version")?;
+    is_of_version(&cluster, "v1.36.1")?;
     let pods = cluster.get(&["pods"])?;
     assert_eq!(pods["items"].as_array().map(Vec::len), Some(0), "a new cluster is empty: {pods}");
     cluster.apply(KEEPER)?;
+    keeper_has_started(&cluster, &host, 3)?;
+    version::what_was_built_runs(&cluster)?;
+    is_refused(&cluster, "v1.36.3", OTHER_VERSION)?;
+
+    cluster.instance().down().context("down")?;
+    is_refused(&cluster, "v1.36.3", OTHER_VERSION)?;
+    assert_eq!(self::left(&host, &before)?, [""; 0], "after down");
+    cluster.start().context("up after down")?;
+    is_of_version(&cluster, "v1.36.1")?;
     keeper_has_started(&cluster, &host, 4)?;
     cluster.instance().shimctl(&["reset", "--all"])?.run()?;
     assert_eq!(host.sh("ls -d /var/lib/shim/volumes /var/lib/shim/kubernetes 2>/dev/null || true")?, "");

@@ -1,6 +1,8 @@
 //! Tests on a real Kubernetes: `tests/run cluster`.
 
+mod disk;
 mod kills;
+mod kubeconfig;
 mod life;
 mod ports;
 mod readme;
@@ -8,4 +10,5 @@ mod security;
 mod storage;
 mod story;
 mod two;
+mod version;
 mod workloads;

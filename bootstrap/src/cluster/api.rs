@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tonic::codegen::http::Request;
 
 use super::{API_PORT, ENDPOINT};
 use crate::error::{Error, Result};
@@ -48,7 +49,19 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-/// Says which request failed, and why.
+/// Says which request failed, and why. What is not an answer to the request itself may be another one a moment later.
 pub(crate) fn failed(what: &str, error: &kube::Error) -> Error {
-    Error::invalid(format!("the API server, asked {what}"), said(error))
+    let may_pass = match error {
+        kube::Error::Api(status) => status.code >= 500,
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
+    };
+    Error::Refused { asked: format!("the API server, asked {what}"), answer: said(error), may_pass }
+}
+
+/// Asks whether requests are worth their while: the server is there, and reaches etcd, without which it answers little.
+pub(crate) async fn ready(node: &Node) -> Result<(), String> {
+    let client = client(node).await.map_err(|error| error.to_string())?;
+    let request = Request::get("/readyz/etcd").body(Vec::new()).map_err(|error| error.to_string())?;
+    client.request_text(request).await.map(drop).map_err(|error| said(&error))
 }

@@ -46,6 +46,17 @@ pub(crate) struct Wanted {
     pub(crate) version: Version,
 }
 
+/// Checks that a source can have a version, as far as that is known without asking anybody.
+///
+/// # Errors
+/// It cannot; with the versions that it has.
+pub(crate) fn check(source: &Source, version: &str) -> Result<()> {
+    match source {
+        Source::Build => known::find(version).map(drop),
+        Source::Auto | Source::Release | Source::Bundle(_) => Ok(()),
+    }
+}
+
 /// Sees to it that the components are in the store and in the instance's directory of programs. shimd runs.
 ///
 /// What is half done is gone on with.

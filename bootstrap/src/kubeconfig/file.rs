@@ -13,7 +13,7 @@ use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use tokio::time::{Instant, sleep};
 
-use super::{Entry, Problem, Rest, merge, remove};
+use super::{Entry, Problem, Rest, check, merge, remove};
 use crate::command::Account;
 use crate::error::{Error, IoContext, Result};
 use crate::files;
@@ -51,6 +51,14 @@ impl Place {
     #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Looks whether [`Place::install`] would succeed, and changes nothing.
+    ///
+    /// # Errors
+    /// It would not, and why.
+    pub(crate) async fn examine(&self) -> Result<()> {
+        self.change(|text| check(text).map(|()| Rest::Unchanged)).await.map(drop)
     }
 
     /// Writes the cluster into the file, where it becomes the current one; tells whether that changed anything.

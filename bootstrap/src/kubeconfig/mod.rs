@@ -58,7 +58,7 @@ pub(crate) enum Rest {
 /// The text is no file of this kind; with the line.
 pub(crate) fn merge(text: Option<&str>, entry: &Entry) -> Result<String> {
     let mut file = match text.map(yaml::parse).transpose()?.flatten() {
-        Some(file) => checked(file)?,
+        Some(file) => readable(checked(file)?)?,
         None => empty(),
     };
     let mut cluster =
@@ -82,6 +82,15 @@ pub(crate) fn merge(text: Option<&str>, entry: &Entry) -> Result<String> {
     file.set(CURRENT, Node::text(NAME));
     put(&mut file, LISTS[2], Node::map(user));
     yaml::write(&file)
+}
+
+/// Checks that a cluster could be added to a file.
+///
+/// # Errors
+/// As for [`merge`].
+pub(crate) fn check(text: Option<&str>) -> Result<()> {
+    let [server, authority, certificate, key] = [const { String::new() }; 4];
+    merge(text, &Entry { server, tls_server_name: None, authority, certificate, key }).map(drop)
 }
 
 /// Takes our cluster, user and context out of a file, and the choice of the current context if it is ours.
@@ -161,6 +170,22 @@ fn checked(file: Node) -> Result<Node> {
         }
     }
     Ok(file)
+}
+
+/// Checks what kubectl would not read with our elements in it either.
+fn readable(file: Node) -> Result<Node> {
+    for (list, _) in LISTS {
+        let is_wrong = |item: &&Node| !item.is_null() && !matches!(item.content, Content::Map(_));
+        if let Some(item) = items(&file, list).unwrap_or_default().iter().find(is_wrong) {
+            return Err(Problem::new(item.line, format!("what `{list}` lists is not a map of fields")));
+        }
+    }
+    match file.get(CURRENT) {
+        Some(current) if current.as_text().is_none() => {
+            Err(Problem::new(current.line, format!("`{CURRENT}` is not a name")))
+        }
+        _ => Ok(file),
+    }
 }
 
 fn items<'a>(file: &'a Node, list: &str) -> Option<&'a [Node]> {

@@ -235,6 +235,22 @@ fn what_cannot_be_kept_is_refused_with_its_line() {
 }
 
 #[test]
+fn what_kubectl_cannot_read_is_not_added_to_but_taken_out_of() {
+    for (text, named) in [
+        ("clusters: []\ncontexts:\n- null\n- 7\n", "line 4: what `contexts` lists is not a map"),
+        ("users:\n- [name, me]\n", "line 2: what `users` lists is not a map"),
+        ("kind: Config\ncurrent-context: {a: b}\n", "line 2: `current-context` is not a name"),
+    ] {
+        for refusal in [check(Some(text)), merge(Some(text), &entry()).map(drop)] {
+            let problem = refusal.unwrap_err().to_string();
+            assert!(problem.contains(named), "{text}: {problem}");
+        }
+        assert_eq!(remove(text), Ok(Rest::Unchanged), "{text}");
+    }
+    assert_eq!([None, Some(""), Some("contexts: [null]\n")].map(check), [Ok(()), Ok(()), Ok(())]);
+}
+
+#[test]
 fn strings_are_written_so_that_they_are_read_as_strings() {
     let words = [
         "",

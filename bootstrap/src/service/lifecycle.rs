@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::event::Part;
 use crate::node::Node;
 use crate::operator::Order;
+use crate::room;
 use crate::state::Wanted;
 
 use super::wanted;
@@ -74,7 +75,8 @@ impl Lifecycle for Service {
             ));
         }
         let request = request.into_inner();
-        let cluster = wanted::cluster(&request, &state, &self.node.paths)?;
+        let is_under_way = state.wanted == Wanted::Up && !has_failed(&self.node);
+        let cluster = wanted::cluster(&request, &state, is_under_way, &self.node.paths)?;
         self.order(Order::Up { cluster, reader: wanted::reader(request)? })
     }
 
@@ -90,12 +92,17 @@ impl Lifecycle for Service {
     }
 
     async fn status(&self, _: Request<api::StatusRequest>) -> Result<Response<api::StatusResponse>, Status> {
+        // Whatever else is wrong with a part, this is why.
+        let full = room::remark(&self.node.paths);
         let part = |part: Part| {
             let status = self.node.events.status(part);
             api::Part {
                 name: part.name().to_owned(),
                 state: status.state.into(),
-                message: status.message,
+                message: match &full {
+                    Some(full) if part == Part::Machine && status.message.is_empty() => full.clone(),
+                    _ => status.message,
+                },
                 version: status.version,
                 pid: status.pid,
                 restarts: status.restarts,
@@ -122,6 +129,11 @@ impl Lifecycle for Service {
 
 fn is_stopping(node: &Node) -> bool {
     Part::ALL.into_iter().any(|part| node.events.status(part).state == State::Stopping)
+}
+
+/// Tells whether bringing it up has ended with a failure.
+fn has_failed(node: &Node) -> bool {
+    Part::ALL.into_iter().any(|part| node.events.status(part).state == State::Failed)
 }
 
 /// How a stream ends with an event: well, or with a status in its place.

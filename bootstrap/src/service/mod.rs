@@ -1,7 +1,7 @@
 //! `bootstrap serve`: the lifecycle service of one instance.
 
 mod lifecycle;
-mod wanted;
+pub(crate) mod wanted;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -27,6 +27,7 @@ use crate::files;
 use crate::node::Node;
 use crate::operator::Operator;
 use crate::paths::Paths;
+use crate::room;
 use crate::state::Wanted;
 use crate::step;
 use crate::supervise::log;
@@ -62,7 +63,7 @@ pub(crate) async fn run(paths: Paths) -> anyhow::Result<()> {
             .await
             .context("the socket")
     });
-    tasks.spawn(stop.clone().run_until_cancelled_owned(keep_logs_small(Arc::clone(&node))).map(|_| Ok(())));
+    tasks.spawn(stop.clone().run_until_cancelled_owned(keep_room(Arc::clone(&node))).map(|_| Ok(())));
     tracing::info!(root = %node.paths.root().display(), version = env!("CARGO_PKG_VERSION"), "serving");
     let operator = Operator::new(Arc::clone(&node));
     let ended = tokio::select! {
@@ -110,9 +111,13 @@ fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn keep_logs_small(node: Arc<Node>) {
+/// Sees to it that logs stay small, and that there is a reserve.
+async fn keep_room(node: Arc<Node>) {
     loop {
         tokio::time::sleep(log::CHECK_PERIOD).await;
+        if let Err(error) = room::keep_reserve(&node.paths) {
+            tracing::warn!("{error}");
+        }
         for name in Part::ALL.map(Part::name).into_iter().chain(["lifecycle"]) {
             if let Err(error) = log::rotate(&node.paths.log(name), log::MAX_LOG_BYTES) {
                 tracing::warn!("{error}");

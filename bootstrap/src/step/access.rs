@@ -24,6 +24,26 @@ pub(crate) async fn check(node: &Node) -> Result<bool> {
     Ok(is_recorded && ports(node)?.is_published(LISTENER).await)
 }
 
+/// Looks at the kubeconfigs that will be written, before anything is made that they shall name.
+///
+/// # Errors
+/// One cannot be.
+pub(crate) async fn conflict(node: &Node) -> Result<()> {
+    if node.state.get().life.access == fingerprint(node)? {
+        return Ok(());
+    }
+    for place in places(node).await? {
+        place.examine().await.map_err(|error| match error {
+            Error::Invalid { subject, problem } => {
+                let remedy = "mend the file or move it away; it was not changed".into();
+                Error::Conflict { subject, problem, remedy }
+            }
+            error => error,
+        })?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn apply(node: &Node) -> Result<()> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port(node)?));
     let target = SocketAddr::from((node.subnet()?.node(), API_PORT));
@@ -92,7 +112,10 @@ fn entry(node: &Node, port: u16) -> Result<Entry> {
 async fn places(node: &Node) -> Result<Vec<Place>> {
     let mut places = Vec::new();
     for Reader { user, home } in node.state.get().readers {
-        let known = account(&user).await?;
+        let Some(known) = account(&user).await? else {
+            tracing::warn!(user, "is no user of this machine any more: the kubeconfig is left as it is");
+            continue;
+        };
         let account = Account { home: home.unwrap_or(known.home), ..known };
         if node.paths.is_default() {
             places.push(Place::home(account));

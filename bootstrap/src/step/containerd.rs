@@ -41,8 +41,8 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     node.stop(node.process(Part::Containerd)?, MIN_GRACE).await?;
     let (program, config) = program_and_config(node).await?;
     files::ensure_directory(&node.paths.networks(), 0o755)?;
-    files::put(&node.paths.networks().join(cni::FILE), cni::network().as_bytes(), 0o644)?;
-    files::put(&node.paths.containerd_config(), config.as_bytes(), 0o600)?;
+    files::put_changed(&node.paths.networks().join(cni::FILE), &cni::network(), 0o644)?;
+    files::put_changed(&node.paths.containerd_config(), &config, 0o600)?;
     let holder = needs(node).await?;
     let launch = Launch {
         program: &program,

@@ -63,18 +63,13 @@ async fn remove_tokens(node: &Node) -> Result<()> {
 
 /// Tells whether the API server answers.
 pub(crate) async fn check_api(node: &Node) -> Result<bool> {
-    let client = api::client(node).await?;
-    Ok(client.apiserver_version().await.is_ok())
+    Ok(api::ready(node).await.is_ok())
 }
 
 /// Waits until the API server answers.
 pub(crate) async fn answers(node: &Node) -> Result<()> {
     Node::eventually(API_LIMIT, "the API server to answer", || async {
-        let seen = async {
-            let client = api::client(node).await.map_err(|error| error.to_string())?;
-            client.apiserver_version().await.map(drop).map_err(|error| api::said(&error))
-        };
-        let seen = seen.await;
+        let seen = api::ready(node).await;
         if let Err(said) = &seen {
             let message = format!("waiting for the API server: {said}");
             node.events.set(Part::Kubernetes, State::Starting, message);

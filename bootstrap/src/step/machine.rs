@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::machine;
 use crate::node::Node;
 use crate::ports;
+use crate::room;
 use crate::step;
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
@@ -14,7 +15,9 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
     machine::lacking(&machine::survey().await).map_or(Ok(()), Err)?;
     step::link::conflict(node).await?;
     if node.state.get().kubernetes {
+        room::check(&node.paths)?;
         step::hosts::conflict(node)?;
+        step::access::conflict(node).await?;
         if node.paths.is_default() {
             let listen = (Ipv4Addr::LOCALHOST, API_PORT).into();
             ports::conflict(listen, "end what has it, or have it use another port")?;

@@ -1,5 +1,6 @@
 //! One part's life: its steps, its health, its end, its next start.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,22 +34,35 @@ const DYING: Duration = Duration::from_millis(200);
 
 /// Brings a part up and keeps it up, for ever or until it fails before it was ever ready. It can be dropped at any moment.
 pub(crate) async fn supervise(node: Arc<Node>, part: Part) {
+    or_fail(&node, part, keep(&node, part)).await;
+}
+
+/// Says that a part has failed when what keeps it panics: nobody would hear of it otherwise, and `up` would wait for ever.
+async fn or_fail(node: &Node, part: Part, keep: impl Future<Output = ()>) {
+    // Nothing of a part outlives its supervisor but files and `node`, whose locks are released by a panic.
+    if AssertUnwindSafe(keep).catch_unwind().await.is_err() {
+        let hint = format!("see {}, and report it", node.paths.log("lifecycle").display());
+        node.events.fail(part, "what keeps it running panicked, which is a defect of shim", &hint);
+    }
+}
+
+async fn keep(node: &Arc<Node>, part: Part) {
     let mut backoff = Backoff::default();
     let mut attempts = 0;
     let mut was_ready = false;
     loop {
         attempts += 1;
         let log_end = log::end(&node.paths.log(part.name()));
-        let (why, well_for) = match bring_up(&node, part).await {
+        let (why, well_for) = match bring_up(node, part).await {
             Ok(process) => {
                 was_ready = true;
                 let since = Instant::now();
-                (watch(&node, part, process).await, since.elapsed())
+                (watch(node, part, process).await, since.elapsed())
             }
             Err(error) if was_ready || (error.is_transient() && attempts < FIRST_ATTEMPTS) => {
                 (error.to_string(), Duration::ZERO)
             }
-            Err(error) => return fail(&node, part, &error, log_end),
+            Err(error) => return fail(node, part, &error, log_end),
         };
         node.events.set_pid(part, 0);
         let pause = backoff.pause(well_for);
@@ -205,4 +219,22 @@ async fn mend(node: &Arc<Node>, part: Part) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths::Paths;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_of_the_part() {
+        let root = tempfile::tempdir().unwrap();
+        let node = Node::open(Paths::new(root.path()).unwrap()).unwrap();
+        or_fail(&node, Part::Shimd, async {}).await;
+        assert_eq!(node.events.status(Part::Shimd).state, State::Idle);
+        or_fail(&node, Part::Shimd, async { panic!("a defect") }).await;
+        let status = node.events.status(Part::Shimd);
+        assert_eq!(status.state, State::Failed);
+        assert!(status.message.contains("panicked"), "{}", status.message);
+    }
 }

@@ -1,7 +1,7 @@
 //! The lock that makes one process the store's only user.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -36,10 +36,10 @@ impl Lock {
             }
             Err(error) => return Err(Error::io("lock", path, error)),
         }
-        file.set_len(0).at("truncate", path)?;
-        fault::point("lock emptied");
-        file.rewind().at("rewind", path)?;
+        // Written over, and cut off only then: on a disk that is full, nobody gives back the block of a file that was emptied.
         file.write_all(holder.as_bytes()).at("write", path)?;
+        fault::point("lock written over");
+        file.set_len(holder.len() as u64).at("truncate", path)?;
         Ok(Self(file))
     }
 }

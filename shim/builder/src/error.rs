@@ -1,6 +1,10 @@
 //! The error of a build: what its user is told.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
+
+use cachestore::error::is_no_space;
 
 use crate::dockerfile::{Location, SyntaxError};
 use crate::host::HostError;
@@ -56,6 +60,14 @@ impl BuildError {
         Self::failed(format!("{doing}: {}", cachestore::error::chain(&**error)))
     }
 
+    /// Makes an error of a system call's; a full disk has the store's words.
+    pub(crate) fn io(operation: &str, path: impl AsRef<Path>, error: io::Error) -> Self {
+        if is_no_space(&error) {
+            return cachestore::Error::io("write", path, error).into();
+        }
+        Self::failed(format!("cannot {operation} {}: {error}", path.as_ref().display()))
+    }
+
     /// Blames these lines, unless others are blamed already.
     pub(crate) fn at(mut self, location: Location) -> Self {
         self.location = self.location.or(Some(location));
@@ -90,14 +102,27 @@ impl From<SyntaxError> for BuildError {
 
 /// Adds what was done, and to what, to the result of a system call.
 pub(crate) trait IoDoing<T> {
-    fn doing(self, operation: &str, path: impl AsRef<std::path::Path>) -> Result<T>;
+    fn doing(self, operation: &str, path: impl AsRef<Path>) -> Result<T>;
 }
 
-impl<T, E: Into<std::io::Error>> IoDoing<T> for std::result::Result<T, E> {
-    fn doing(self, operation: &str, path: impl AsRef<std::path::Path>) -> Result<T> {
-        self.map_err(|error| {
-            let error = error.into();
-            BuildError::failed(format!("cannot {operation} {}: {error}", path.as_ref().display()))
-        })
+impl<T, E: Into<io::Error>> IoDoing<T> for std::result::Result<T, E> {
+    fn doing(self, operation: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|error| BuildError::io(operation, path, error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_the_words_of_the_store() {
+        for (kind, expected) in [
+            (io::ErrorKind::StorageFull, "no space left on the disk while writing /t/x; free some, "),
+            (io::ErrorKind::PermissionDenied, "cannot create /t/x: permission denied"),
+        ] {
+            let error = Err::<(), _>(io::Error::from(kind)).doing("create", "/t/x").unwrap_err();
+            assert!(error.message.starts_with(expected), "{error}");
+        }
     }
 }

@@ -26,6 +26,7 @@ const OTHER: &str = "apiVersion: v1\nclusters:\n- name: a\ncurrent-context: a\n"
 async fn a_file_is_made_and_goes_again() {
     let home = tempfile::tempdir().unwrap();
     let place = Place::home(account(home.path()));
+    place.examine().await.unwrap();
     assert!(!place.uninstall().await.unwrap());
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
     assert!(place.install(entry()).await.unwrap());
@@ -76,7 +77,8 @@ async fn what_is_not_understood_is_left_as_it_is() {
         let place = Place::home(account(home.path()));
         files::ensure_directory(&home.path().join(".kube"), 0o700).unwrap();
         files::put(place.path(), bytes, 0o600).unwrap();
-        let found = [place.install(entry()).await, place.uninstall().await];
+        let examined = place.examine().await.map(|()| false);
+        let found = [examined, place.install(entry()).await, place.uninstall().await];
         for error in found.map(|result| result.unwrap_err().to_string()) {
             assert!(error.contains(named), "{error}");
         }

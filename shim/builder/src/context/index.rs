@@ -125,7 +125,11 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
+    if let Err(error) = file.write_all(bytes) {
+        // On a disk that is full, half an index would be in the way.
+        std::fs::remove_file(&temporary)?;
+        return Err(error);
+    }
     #[expect(clippy::disallowed_methods, reason = "a cache with a checksum need not survive a power failure")]
     std::fs::rename(&temporary, path)
 }

@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use cachestore::error::is_no_space;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, chownat, mknodat, symlinkat, utimensat,
 };
 use rustix::process::{Gid, Uid};
 
-use crate::error::{IoDoing, Result};
+use crate::error::{BuildError, IoDoing, Result};
 use crate::plan::Chmod;
 use crate::tree::{Entry, Identity};
 
@@ -41,7 +42,10 @@ pub(super) fn content(from: &Path, to: &Path, expected: &Identity) -> Result<boo
     let mut source = File::open(from).doing("open", from)?;
     let mut target = File::options().write(true).create_new(true).open(to).doing("create", to)?;
     // The standard library lets the kernel copy where it can.
-    io::copy(&mut source, &mut target).doing("copy", from)?;
+    io::copy(&mut source, &mut target).map_err(|error| {
+        let blamed = if is_no_space(&error) { to } else { from };
+        BuildError::io("copy", blamed, error)
+    })?;
     let after = Identity::of(&rustix::fs::fstat(&source).doing("inspect", from)?);
     Ok(after == *expected)
 }

@@ -78,6 +78,8 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
     let mut flags = Vec::new();
     flags.extend(args.no_kubernetes.then_some("--no-kubernetes"));
     flags.extend(args.install.then_some("--install"));
+    let asked = [("--kubernetes-version", &args.kubernetes_version), ("--components", &args.components)];
+    flags.extend(asked.iter().filter_map(|(flag, value)| Some([flag, value.as_deref()?])).flatten());
     program::bootstrap(layout, "start", &flags)?;
     let reader = reader(std::env::var("SUDO_USER").ok(), std::env::var("HOME").ok());
     let request = api::UpRequest {
@@ -94,7 +96,10 @@ pub(crate) async fn run(args: Args, layout: &Layout) -> Result<(), Failure> {
         () = tokio::time::sleep(args.wait) => None,
         _ = interrupts.recv() => {
             follower.paint();
-            output::error(&format!("interrupted; the work goes on: {} shows it", layout.root_command("status")));
+            let [up, status, down] = ["up", "status", "down"].map(|word| layout.root_command(word));
+            output::error(&format!(
+                "interrupted; the work goes on: {up} follows it again, {status} shows it, {down} ends it"
+            ));
             return Err(Failure::Interrupted);
         }
     };
