@@ -1,6 +1,7 @@
 //! Two clusters on one machine, and what is said where something is taken.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tests::cluster::Cluster;
@@ -10,6 +11,9 @@ use tests::images::base_set;
 use tests::instance::DEFAULT_ROOT;
 use tests::product;
 use tests::registry::Registry;
+
+/// How long it may take to write all components into one file, on a busy machine.
+const BUNDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// A pod that stays.
 fn sleeper(name: &str) -> String {
@@ -40,9 +44,12 @@ fn two_clusters_do_not_notice_each_other() -> Result<()> {
     let one = Cluster::up(&host, &Engine::debian()?).context("one")?;
     let two = Cluster::new(&host, &Engine::two()?, &other_root(&host)?)?;
     host.command("cp").args(["-r", "/etc/shim/certs.d"]).arg(two.root().join("etc")).run()?;
+    // What the one has is all that the other needs: as on a machine without any network.
+    let bundle = host.dir().join("bundle.tar");
+    one.instance().shimctl(&["bundle", "-o"])?.arg(&bundle).limit(BUNDLE_LIMIT).run()?;
     // A proxy is for the world, not for the cluster.
-    let proxied =
-        two.up_command()?.env("HTTPS_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
+    let up = two.up_from(&format!("bundle={}", bundle.display()))?;
+    let proxied = up.env("HTTPS_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
     proxied.run().with_context(|| two.instance().logs())?;
     for (cluster, name) in [(&one, "first"), (&two, "second")] {
         cluster.apply(&sleeper(name))?;
@@ -88,7 +95,7 @@ fn what_is_taken_or_wrong_is_said_before_anything_is_changed() -> Result<()> {
     };
     let holder =
         host.daemon("taker", host.command("busybox").args(["httpd", "-f", "-p", "127.0.0.1:6443"]))?;
-    tests::eventually(std::time::Duration::from_secs(10), "the port to be taken", || {
+    tests::eventually(Duration::from_secs(10), "the port to be taken", || {
         host.sh("busybox netstat -ltn | grep -q 127.0.0.1:6443").map(drop)
     })?;
     refused(&["6443", "busybox"])?;

@@ -71,6 +71,14 @@ impl World {
         self.snapshots_command(args)?.stdout()
     }
 
+    /// Makes a view that containerd does not collect. It may collect one before anybody could say so: then it is made again.
+    fn kept_view(&self, key: &str, parent: &str) -> Result<()> {
+        eventually(SOON, "a view", || {
+            self.snapshots_command(&["view", key, parent])?.output()?;
+            self.snapshots(&["label", key, "containerd.io/gc.root=test"]).map(drop)
+        })
+    }
+
     fn info(&self, key: &str) -> Result<Value> {
         self.snapshots_command(&["info", key])?.json()
     }

@@ -63,7 +63,15 @@ impl Cluster {
     /// # Errors
     /// shimctl is not built.
     pub fn up_command(&self) -> Result<Command> {
-        Ok(self.instance.shimctl(&["up", "--components", "build"])?.limit(UP_LIMIT))
+        self.up_from("build")
+    }
+
+    /// Prepares `shimctl up --components SOURCE`.
+    ///
+    /// # Errors
+    /// shimctl is not built.
+    pub fn up_from(&self, source: &str) -> Result<Command> {
+        Ok(self.instance.shimctl(&["up", "--components", source])?.limit(UP_LIMIT))
     }
 
     /// Returns the root directory.

@@ -310,21 +310,24 @@ impl Registrar {
         Ok(())
     }
 
+    /// Waits until containerd's CRI has heard of the records, one after the other. Containers are made by image ID, the first of them;
+    /// the pause image alone is looked for by its name.
     async fn wait_until_visible(&self, image: &Image) -> Result<(), Status> {
         let deadline = tokio::time::Instant::now() + VISIBLE_TIMEOUT;
         let mut client = ImageServiceClient::new(self.containerd.channel());
-        loop {
-            let spec = cri::ImageSpec { image: image.id.to_string(), ..cri::ImageSpec::default() };
+        let awaited = if self.is_pinned(&image.id) { usize::MAX } else { 1 };
+        for name in record_names(image).into_iter().take(awaited) {
+            let spec = cri::ImageSpec { image: name.clone(), ..cri::ImageSpec::default() };
             let status = cri::ImageStatusRequest { image: Some(spec), verbose: false };
-            if client.image_status(status).await?.into_inner().image.is_some() {
-                return Ok(());
+            while client.image_status(status.clone()).await?.into_inner().image.is_none() {
+                if tokio::time::Instant::now() > deadline {
+                    let problem = "containerd's CRI does not show it, though its record is there";
+                    return Err(Status::deadline_exceeded(format!("image {name}: {problem}")));
+                }
+                tokio::time::sleep(VISIBLE_POLL).await;
             }
-            if tokio::time::Instant::now() > deadline {
-                let problem = "containerd's CRI does not show it, though its record is there";
-                return Err(Status::deadline_exceeded(format!("image {}: {problem}", image.id)));
-            }
-            tokio::time::sleep(VISIBLE_POLL).await;
         }
+        Ok(())
     }
 }
 
@@ -332,7 +335,7 @@ fn gone(id: &Digest) -> Status {
     Status::not_found(format!("image {id} was removed meanwhile"))
 }
 
-/// The names under which containerd knows an image.
+/// The names under which containerd knows an image, its ID first.
 fn record_names(image: &Image) -> Vec<String> {
     let mut names = vec![image.id.to_string()];
     names.extend(image.names.iter().map(|name| name.reference.to_string()));

@@ -91,7 +91,7 @@ fn deep(engine: &Engine) -> Result<()> {
             format!("{count}\n{}\nmine", count - 1)
         );
         let view = format!("view-{count}");
-        world.snapshots(&["view", &view, &world.chain(&name)?])?;
+        world.kept_view(&view, &world.chain(&name)?)?;
         assert_eq!(world.mounted(&view, "cat top layers/61")?, format!("{count}61"));
     }
     // A build goes on upon them.
