@@ -18,6 +18,8 @@ use crate::version::{self, is_of_version, is_refused};
 /// How long an interrupted `up` may have got to the kubelet, and how long it may then take to end.
 const KUBELET_LIMIT: Duration = Duration::from_secs(120);
 const INTERRUPT_LIMIT: Duration = Duration::from_secs(10);
+/// How long everything may take to end that is killed.
+const REBOOT_LIMIT: Duration = Duration::from_secs(10);
 /// How long it may take until the keeper runs.
 const KEEPER_LIMIT: Duration = Duration::from_secs(120);
 
@@ -76,6 +78,17 @@ fn left(host: &Host, before: &Traces) -> Result<Vec<String>> {
     Ok(left)
 }
 
+/// A reboot: everything is gone at once, and what is in the run directory with it. What was being started meanwhile goes, too.
+fn reboot(host: &Host) -> Result<()> {
+    let left = "find /sys/fs/cgroup -path '*/shim/*' -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u";
+    eventually(REBOOT_LIMIT, "everything to have ended", || {
+        let left = host.sh(&format!("{left} | xargs -r kill -9 2>/dev/null || true; {left}"))?;
+        ensure!(left.is_empty(), "{left} are left");
+        Ok(())
+    })?;
+    host.sh("rm -rf /run/shim").map(drop)
+}
+
 /// Types `up`, and Ctrl-C when the kubelet is being started: the work goes on, as is said.
 fn interrupt(cluster: &Cluster, host: &Host) -> Result<()> {
     let mut up = host.daemon("up", cluster.up_command()?)?;
@@ -112,11 +125,7 @@ fn up_reboot_reset_another_version_down() -> Result<()> {
     let authority = host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?;
     version::build(&cluster, &host)?;
 
-    // A reboot: everything is gone at once, and what is in the run directory with it.
-    host.sh(
-        "find /sys/fs/cgroup -path '*/shim/*' -name cgroup.procs -exec cat {} + | sort -u | xargs -r kill -9 2>/dev/null || true",
-    )?;
-    host.sh("rm -rf /run/shim")?;
+    reboot(&host)?;
     cluster.start().context("up after a reboot")?;
     keeper_has_started(&cluster, &host, 2)?;
 
