@@ -78,7 +78,7 @@ fn left(host: &Host, before: &Traces) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// A reboot: everything is gone at once, and what is in the run directory with it. What was being started meanwhile goes, too.
+/// A reboot: everything is gone at once, cgroups and what is in the run directory with it. What was being started meanwhile goes, too.
 fn reboot(host: &Host) -> Result<()> {
     let left = "find /sys/fs/cgroup -path '*/shim/*' -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u";
     eventually(REBOOT_LIMIT, "everything to have ended", || {
@@ -86,7 +86,10 @@ fn reboot(host: &Host) -> Result<()> {
         ensure!(left.is_empty(), "{left} are left");
         Ok(())
     })?;
-    host.sh("rm -rf /run/shim").map(drop)
+    host.sh(
+        "find /sys/fs/cgroup -depth -mindepth 1 -path '*/shim/*' -type d -exec rmdir {} +; rm -rf /run/shim",
+    )
+    .map(drop)
 }
 
 /// Types `up`, and Ctrl-C when the kubelet is being started: the work goes on, as is said.
