@@ -246,10 +246,9 @@ pub(crate) async fn account(name: &str) -> Result<Option<Account>> {
     if said.is_empty() {
         return Ok(None);
     }
-    let account = parse_account(&said);
-    account
-        .ok_or_else(|| Error::invalid(format!("user {name:?}"), format!("getent said {:?}", said.trim())))
+    parse_account(&said)
         .map(Some)
+        .ok_or_else(|| Error::invalid(format!("user {name:?}"), format!("getent said {:?}", said.trim())))
 }
 
 /// Reads a line of passwd(5).

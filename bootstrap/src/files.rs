@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -18,10 +18,7 @@ const ROOM_BYTES: usize = 16 << 10;
 
 /// Replaces a file: temporary file, sync, rename, sync of the directory.
 pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::invalid(path.display().to_string(), "is not a file's path"));
-    };
-    let temporary = directory.join(format!(".{}.new", name.to_string_lossy()));
+    let temporary = beside(path, ".new")?;
     remove(&temporary)?;
     let mut file = OpenOptions::new()
         .write(true)
@@ -36,13 +33,7 @@ pub(crate) fn put(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 /// Replaces a file of text on a disk that may be full: the version before is kept under another name, and what is written next takes
 /// its room. The text ends with empty lines.
 pub(crate) fn put_over(path: &Path, text: &str, mode: u32) -> Result<()> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::invalid(path.display().to_string(), "is not a file's path"));
-    };
-    let mut kept = OsString::from(".");
-    kept.push(name);
-    kept.push(".kept");
-    let kept = directory.join(kept);
+    let kept = beside(path, ".kept")?;
     let mut content = text.as_bytes().to_vec();
     content.resize(content.len().next_multiple_of(ROOM_BYTES), b'\n');
     let mut options = OpenOptions::new();
@@ -51,7 +42,7 @@ pub(crate) fn put_over(path: &Path, text: &str, mode: u32) -> Result<()> {
     let written = file.write_all(&content).and_then(|()| file.set_len(content.len() as u64));
     written.and_then(|()| file.sync_all()).at("write", &kept)?;
     match renameat_with(CWD, &kept, CWD, path, RenameFlags::EXCHANGE) {
-        Ok(()) => File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory),
+        Ok(()) => sync_directory(directory_of(path)?),
         // There is no version before, or the filesystem cannot do it: then the next one needs room of its own.
         Err(_) => rename(&kept, path),
     }
@@ -59,22 +50,37 @@ pub(crate) fn put_over(path: &Path, text: &str, mode: u32) -> Result<()> {
 
 /// Replaces a file, unless it has this content: then nothing is written, for which there may be no room.
 pub(crate) fn put_changed(path: &Path, content: &str, mode: u32) -> Result<()> {
-    if read_if_there(path)?.as_deref() == Some(content) {
-        return Ok(());
-    }
-    put(path, content.as_bytes(), mode)
+    if is(path, content)? { Ok(()) } else { put(path, content.as_bytes(), mode) }
 }
 
 /// Gives a file or directory, which is on disk, another name in the same directory; the name is on disk when this returns.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
-    let Some(directory) = to.parent() else {
-        return Err(Error::invalid(to.display().to_string(), "is not a file's path"));
-    };
+    let directory = directory_of(to)?;
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place in this crate that decides about durability"
     )]
     std::fs::rename(from, to).at("rename", from)?;
+    sync_directory(directory)
+}
+
+/// Returns the hidden name beside a file under which another version of it is.
+fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().ok_or_else(|| no_path_of_a_file(path))?);
+    name.push(ending);
+    Ok(directory_of(path)?.join(name))
+}
+
+fn directory_of(path: &Path) -> Result<&Path> {
+    path.parent().ok_or_else(|| no_path_of_a_file(path))
+}
+
+fn no_path_of_a_file(path: &Path) -> Error {
+    Error::invalid(path.display().to_string(), "is not a file's path")
+}
+
+fn sync_directory(directory: &Path) -> Result<()> {
     File::open(directory).and_then(|directory| directory.sync_all()).at("sync", directory)
 }
 
@@ -85,6 +91,11 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => text(opened.at("open", path)?, path).map(Some),
     }
+}
+
+/// Tells whether a file is there and has this content.
+pub(crate) fn is(path: &Path, content: &str) -> Result<bool> {
+    Ok(read_if_there(path)?.as_deref() == Some(content))
 }
 
 /// Reads a file of text. What is not UTF-8 is replaced.

@@ -21,9 +21,8 @@ const LARGE: u64 = 100 << 20;
 /// Types `up`: the file is named and left as it is, and there is no cluster before it can be reached.
 pub(crate) fn broken_ones_are_said_first(cluster: &Cluster, host: &Host, path: &Path) -> Result<()> {
     let is_said = |named: &str| -> Result<()> {
-        let output = cluster.up_command()?.output()?;
+        let output = cluster.up_command()?.fails_with(1)?;
         let expected = format!("{}: {named}", path.display());
-        ensure!(output.status.code() == Some(1), "{output}");
         for word in [&*expected, "hint: mend the file or move it away; it was not changed"] {
             ensure!(output.stderr.contains(word), "{word:?} is not in {output}");
         }

@@ -134,14 +134,14 @@ fn up_reboot_reset_another_version_down() -> Result<()> {
 
     cluster.instance().shimctl(&["reset"])?.run()?;
     assert_eq!(left(&host, &before)?, [""; 0], "after reset");
-    let left = files::text(&kubeconfig)?;
-    ensure!(left.contains("work.example") && !left.contains("docker-desktop"), "{left}");
+    let kept = files::text(&kubeconfig)?;
+    ensure!(kept.contains("work.example") && !kept.contains("docker-desktop"), "{kept}");
     assert_eq!(host.sh("cat /var/lib/shim/kubernetes/pki/ca.crt")?, authority);
     assert_eq!(host.sh("ls /var/lib/shim/volumes/default")?, "data");
 
     is_refused(&cluster, "v1.36.99", "known are v1.36.3 and v1.36.1")?;
     is_refused(&cluster, "v1.36", "lacks its last number")?;
-    assert_eq!(self::left(&host, &before)?, [""; 0], "after what was refused");
+    assert_eq!(left(&host, &before)?, [""; 0], "after what was refused");
     let up = cluster.up_command()?.args(["--kubernetes-version", "1.36.1"]);
     up.run().with_context(|| cluster.instance().logs()).context("up of another version")?;
     is_of_version(&cluster, "v1.36.1")?;
@@ -154,7 +154,7 @@ fn up_reboot_reset_another_version_down() -> Result<()> {
 
     cluster.instance().down().context("down")?;
     is_refused(&cluster, "v1.36.3", OTHER_VERSION)?;
-    assert_eq!(self::left(&host, &before)?, [""; 0], "after down");
+    assert_eq!(left(&host, &before)?, [""; 0], "after down");
     cluster.start().context("up after down")?;
     is_of_version(&cluster, "v1.36.1")?;
     keeper_has_started(&cluster, &host, 4)?;

@@ -42,8 +42,7 @@ pub(crate) fn what_was_built_runs(cluster: &Cluster) -> Result<()> {
 /// Asks the node, the API server and the kubectl of the instance.
 pub(crate) fn is_of_version(cluster: &Cluster, version: &str) -> Result<()> {
     let node = cluster.get(&["node", "docker-desktop"])?;
-    let said: serde_json::Value =
-        serde_json::from_str(&cluster.kubectl(&["version", "-o", "json"]).stdout()?)?;
+    let said = cluster.kubectl(&["version", "-o", "json"]).json()?;
     let seen = [
         &node["status"]["nodeInfo"]["kubeletVersion"],
         &said["serverVersion"]["gitVersion"],
@@ -57,7 +56,7 @@ pub(crate) fn is_of_version(cluster: &Cluster, version: &str) -> Result<()> {
 
 /// Asks for a version that cannot be had.
 pub(crate) fn is_refused(cluster: &Cluster, version: &str, said: &str) -> Result<()> {
-    let output = cluster.up_command()?.args(["--kubernetes-version", version]).output()?;
-    ensure!(output.status.code() == Some(1) && output.stderr.contains(said), "{said:?} is not in {output}");
+    let output = cluster.up_command()?.args(["--kubernetes-version", version]).fails_with(1)?;
+    ensure!(output.stderr.contains(said), "{said:?} is not in {output}");
     Ok(())
 }

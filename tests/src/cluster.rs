@@ -108,8 +108,7 @@ impl Cluster {
     /// # Errors
     /// It fails.
     pub fn get(&self, args: &[&str]) -> Result<Value> {
-        let output = self.kubectl(&["get"]).args(args).args(["-o", "json"]).stdout()?;
-        serde_json::from_str(&output).with_context(|| format!("not JSON: {output}"))
+        self.kubectl(&["get"]).args(args).args(["-o", "json"]).json()
     }
 
     /// Waits until `kubectl get ARGS` prints something that suits.

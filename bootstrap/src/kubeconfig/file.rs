@@ -243,7 +243,7 @@ impl Lock {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let is_ours =
                     path.symlink_metadata().is_ok_and(|metadata| metadata.len() == MARK.len() as u64)
-                        && files::read_if_there(&path)?.as_deref() == Some(MARK);
+                        && files::is(&path, MARK)?;
                 Ok(is_ours.then_some(Self(path)))
             }
             Err(error) => Err(error).at("create", path),

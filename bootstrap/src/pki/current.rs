@@ -30,5 +30,5 @@ pub(crate) fn is_current(directory: &Path, names: &Names, now: SystemTime) -> Re
     let Some(Ok(key)) = read_secret(&private)?.map(|pem| certificate::parse_key(&pem)) else {
         return Ok(false);
     };
-    Ok(files::read_if_there(&public)?.as_ref() == Some(&key.public_key_pem()))
+    files::is(&public, &key.public_key_pem())
 }

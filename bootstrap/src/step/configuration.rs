@@ -18,7 +18,7 @@ const MODE: u32 = 0o600;
 
 pub(crate) fn check(node: &Node) -> Result<bool> {
     for (path, text) in wanted(node)? {
-        if files::read_if_there(&path)?.as_ref() != Some(&text) {
+        if !files::is(&path, &text)? {
             return Ok(false);
         }
     }

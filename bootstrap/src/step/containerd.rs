@@ -34,7 +34,7 @@ pub(crate) async fn check(node: &Node) -> Result<bool> {
     }
     // Another one in PATH is no reason to end this one; another configuration of ours is.
     let Ok((_, config)) = program_and_config(node).await else { return Ok(true) };
-    Ok(files::read_if_there(&node.paths.containerd_config())?.as_deref() == Some(&config))
+    files::is(&node.paths.containerd_config(), &config)
 }
 
 pub(crate) async fn apply(node: &Node) -> Result<()> {
