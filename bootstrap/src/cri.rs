@@ -66,15 +66,30 @@ fn refused(what: &str) -> impl Fn(tonic::Status) -> Error {
     move |status| Error::invalid(format!("the container runtime, asked {what}"), status.message())
 }
 
+/// Lists the containers that run.
+async fn running(client: &mut RuntimeServiceClient<Channel>) -> Result<Vec<Container>> {
+    let listed = client.list_containers(ListContainersRequest::default()).await;
+    let mut containers = listed.map_err(refused("for containers"))?.into_inner().containers;
+    containers.retain(|container| container.state() == ContainerState::ContainerRunning);
+    Ok(containers)
+}
+
+/// Returns the IDs of the containers that run.
+///
+/// # Errors
+/// The runtime does not answer.
+pub(crate) async fn running_ids(socket: &Path) -> Result<BTreeSet<String>> {
+    let containers = running(&mut client(socket).await?).await?;
+    Ok(containers.into_iter().map(|container| container.id).collect())
+}
+
 /// Ends the containers of all pods, etcd last; each has at most this long.
 ///
 /// # Errors
 /// The runtime does not answer. That one container does not end is no error: its cgroup is ended next.
 pub(crate) async fn stop_pods(socket: &Path, most: Duration) -> Result<()> {
     let mut client = client(socket).await?;
-    let listed = client.list_containers(ListContainersRequest::default()).await;
-    let mut containers = listed.map_err(refused("for containers"))?.into_inner().containers;
-    containers.retain(|container| container.state() == ContainerState::ContainerRunning);
+    let containers = running(&mut client).await?;
     for now in TURNS {
         let stopped = containers.iter().filter(|container| turn(container) == now).map(|container| {
             let timeout = i64::try_from(grace(container, most).as_secs()).unwrap_or(i64::MAX);
@@ -97,11 +112,9 @@ pub(crate) async fn stop_pods(socket: &Path, most: Duration) -> Result<()> {
 /// The runtime does not answer.
 pub(crate) async fn stop_system(socket: &Path, names: &BTreeSet<&str>) -> Result<()> {
     let mut client = client(socket).await?;
-    let listed = client.list_containers(ListContainersRequest::default()).await;
-    let containers = listed.map_err(refused("for containers"))?.into_inner().containers;
+    let containers = running(&mut client).await?;
     let is_meant = |container: &&Container| {
-        container.state() == ContainerState::ContainerRunning
-            && container.labels.get(NAMESPACE_LABEL).is_some_and(|namespace| namespace == SYSTEM)
+        container.labels.get(NAMESPACE_LABEL).is_some_and(|namespace| namespace == SYSTEM)
             && container.labels.get(COMPONENT_LABEL).is_some_and(|name| names.contains(name.as_str()))
     };
     for container in containers.iter().filter(is_meant) {

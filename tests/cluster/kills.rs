@@ -9,6 +9,8 @@ use tests::eventually;
 use tests::files;
 use tests::host::Host;
 
+use crate::pods;
+
 /// How long certificates may take: they are looked at every ten seconds, and whoever reads them starts again.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
 
@@ -34,9 +36,7 @@ fn up_goes_on_after_every_kill() -> Result<()> {
     {
         ensure!(reached.lines().any(|line| line == place), "{place:?} is not among {reached}");
     }
-    let pods = cluster.kubectl(&["get", "pods", "-n", "kube-system", "--no-headers"]).stdout()?;
-    let ready = pods.lines().filter(|line| line.contains("1/1")).count();
-    assert_eq!((pods.lines().count(), ready), (9, 9), "{pods}");
+    pods::are_ready(&cluster)?;
     let secrets = cluster.get(&["secrets", "-n", "kube-system"])?.to_string();
     ensure!(!secrets.contains("bootstrap.kubernetes.io/token"), "a token is left: {secrets}");
     // Certificates that are missing are like those that end soon: made while the cluster runs.

@@ -12,8 +12,8 @@ use tests::instance::DEFAULT_ROOT;
 use tests::registry::Registry;
 use tests::{eventually, files};
 
-use crate::kubeconfig;
 use crate::version::{self, is_of_version, is_refused};
+use crate::{kubeconfig, pods};
 
 /// How long an interrupted `up` may have got to the kubelet, and how long it may then take to end.
 const KUBELET_LIMIT: Duration = Duration::from_secs(120);
@@ -130,6 +130,7 @@ fn up_reboot_reset_another_version_down() -> Result<()> {
 
     reboot(&host)?;
     cluster.start().context("up after a reboot")?;
+    pods::are_ready(&cluster).context("after a reboot")?;
     keeper_has_started(&cluster, &host, 2)?;
 
     cluster.instance().shimctl(&["reset"])?.run()?;
@@ -156,6 +157,7 @@ fn up_reboot_reset_another_version_down() -> Result<()> {
     is_refused(&cluster, "v1.36.3", OTHER_VERSION)?;
     assert_eq!(left(&host, &before)?, [""; 0], "after down");
     cluster.start().context("up after down")?;
+    pods::are_ready(&cluster).context("after down and up")?;
     is_of_version(&cluster, "v1.36.1")?;
     keeper_has_started(&cluster, &host, 4)?;
     cluster.instance().shimctl(&["reset", "--all"])?.run()?;

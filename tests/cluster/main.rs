@@ -4,6 +4,7 @@ mod disk;
 mod kills;
 mod kubeconfig;
 mod life;
+mod pods;
 mod ports;
 mod readme;
 mod security;

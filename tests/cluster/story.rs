@@ -12,6 +12,8 @@ use tests::images::{getting_started_set, golang_set};
 use tests::registry::Registry;
 use tests::{eventually, files};
 
+use crate::pods;
+
 const HELLO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hellodocker");
 /// How long a service may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -32,24 +34,7 @@ fn looks_like_docker_desktop(cluster: &Cluster) -> Result<()> {
         let name = |line: &str| line.split_once('/').map_or(line, |(_, name)| name).to_owned();
         Ok(list.lines().map(name).collect())
     };
-    let pods = names(&["pods", "-n", "kube-system"])?;
-    for expected in [
-        "etcd-docker-desktop",
-        "kube-apiserver-docker-desktop",
-        "kube-controller-manager-docker-desktop",
-        "kube-scheduler-docker-desktop",
-        "storage-provisioner",
-        "vpnkit-controller",
-    ] {
-        ensure!(pods.contains(expected), "{pods:?}");
-    }
-    let count = |prefix: &str| pods.iter().filter(|name| name.starts_with(prefix)).count();
-    assert_eq!((pods.len(), count("coredns-"), count("kube-proxy-")), (9, 2, 1), "{pods:?}");
-    let listed = cluster.kubectl(&["get", "pods", "-n", "kube-system", "--no-headers"]).stdout()?;
-    for line in listed.lines() {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(columns[1..3], ["1/1", "Running"], "{line}");
-    }
+    pods::are_ready(cluster)?;
     let services = cluster.kubectl(&["get", "svc", "--no-headers"]).stdout()?;
     let columns: Vec<&str> = services.split_whitespace().take(5).collect();
     assert_eq!(columns, ["kubernetes", "ClusterIP", "10.96.0.1", "<none>", "443/TCP"]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{image, rules};
+use crate::cluster;
 
 pub(super) const NAMESPACE: &str = "kube-system";
 pub(super) const STORAGE_PROVISIONER: &str = "storage-provisioner";
@@ -73,12 +74,8 @@ impl Addons<'_> {
 
     fn bare_pod(&self, name: &str, arguments: &Value, capabilities: &Value, disk: (&Value, &Value)) -> Value {
         let (mount, volume) = disk;
-        let probe = |period: u32, failures: u32| {
-            json!({
-                "httpGet": {"path": "/healthz", "port": HEALTH_PORT},
-                "periodSeconds": period, "failureThreshold": failures, "timeoutSeconds": 2,
-            })
-        };
+        let node = json!({"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}});
+        let variables: Vec<Value> = cluster::direct(self.api_port).into_iter().chain([node]).collect();
         json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -99,16 +96,13 @@ impl Addons<'_> {
                     "image": image(self.tag),
                     "imagePullPolicy": "IfNotPresent",
                     "args": arguments,
-                    "env": [
-                        {"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
-                        // The API server itself and not its Service: no need to wait for kube-proxy.
-                        {"name": "KUBERNETES_SERVICE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
-                        {"name": "KUBERNETES_SERVICE_PORT", "value": self.api_port.to_string()},
-                    ],
+                    "env": variables,
                     "ports": [{"name": "health", "containerPort": HEALTH_PORT}],
-                    // Every second until it is ready for the first time, which everybody waits for, then rarely.
-                    "startupProbe": probe(1, 300),
-                    "readinessProbe": probe(10, 2),
+                    // A kubelet that was just started waits for up to a whole period before it probes for the first time.
+                    "readinessProbe": {
+                        "httpGet": {"path": "/healthz", "port": HEALTH_PORT},
+                        "periodSeconds": 1, "failureThreshold": 20, "timeoutSeconds": 2,
+                    },
                     "resources": {
                         "requests": {"cpu": "5m", "memory": "16Mi"},
                         "limits": {"memory": "256Mi"},

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::model::{CLUSTER_DNS, Cluster, SERVICES};
-use crate::cluster::{ENDPOINT, NAME};
+use crate::cluster::{ENDPOINT, NAME, direct};
 
 /// Where kubeadm looks for certificates, in the box.
 const PKI: &str = "/etc/kubernetes/pki";
@@ -20,6 +20,11 @@ const TOKEN_LIFE: &str = "15m0s";
 /// How long a container that fails waits at most until it is started again: with 5 minutes, as else, what failed while the
 /// cluster came up would be missing long after. It can be said since this minor version.
 const LONGEST_BACK_OFF: (u32, &str) = (35, "30s");
+
+/// How long etcd waits for others before it elects itself, and how often it looks; as else, it would be up to a second at each start.
+/// The one is at least five times the other.
+const ETCD_ELECTION_MS: u32 = 250;
+const ETCD_TICK_MS: u32 = 50;
 
 /// Phases of `kubeadm init` that are not run: what they do is done, or is not wanted.
 ///
@@ -107,7 +112,10 @@ fn cluster_configuration(cluster: &Cluster) -> Value {
         },
         "controllerManager": {"extraArgs": [alone[0], argument("flex-volume-plugin-dir", VOLUME_PLUGINS)]},
         "scheduler": {"extraArgs": alone},
-        "etcd": {"local": {"dataDir": "/var/lib/etcd"}},
+        "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": [
+            argument("heartbeat-interval", ETCD_TICK_MS),
+            argument("election-timeout", ETCD_ELECTION_MS),
+        ]}},
     })
 }
 
@@ -202,15 +210,17 @@ fn proxy(cluster: &Cluster) -> Value {
 /// Returns what kubeadm changes in the manifests it makes, each with the name of its file in [`PATCHES`].
 ///
 /// Pods of the control plane count as ready when their start-up probe has succeeded: kubeadm's looks after 10 s, then every 10 s.
-pub(crate) fn patches() -> Vec<(String, String)> {
+/// CoreDNS is ready when it has all from the API server.
+pub(crate) fn patches(cluster: &Cluster) -> Vec<(String, String)> {
     let probe = json!({"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 240});
     let started = |name: &str| {
         let patch = json!({"spec": {"containers": [{"name": name, "startupProbe": probe}]}});
         (format!("{name}+strategic.json"), format!("{patch:#}\n"))
     };
     let pods = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-    let ready = json!([{"name": "coredns", "readinessProbe": {"periodSeconds": 1}}]);
-    let dns = json!({"spec": {"template": {"spec": {"containers": ready}}}});
+    let dns =
+        json!({"name": "coredns", "readinessProbe": {"periodSeconds": 1}, "env": direct(cluster.api_port)});
+    let dns = json!({"spec": {"template": {"spec": {"containers": [dns]}}}});
     let dns = ("corednsdeployment+strategic.json".to_owned(), format!("{dns:#}\n"));
     pods.into_iter().map(started).chain([dns]).collect()
 }

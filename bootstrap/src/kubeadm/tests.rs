@@ -70,7 +70,10 @@ fn kubeadm_is_told_everything() {
         },
         "controllerManager": {"extraArgs": [alone, plug_ins]},
         "scheduler": {"extraArgs": [alone]},
-        "etcd": {"local": {"dataDir": "/var/lib/etcd"}},
+        "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": [
+            argument("heartbeat-interval", "50"),
+            argument("election-timeout", "250"),
+        ]}},
     });
     assert_eq!(document(&cluster(), "ClusterConfiguration"), expected);
     let expected = json!({
@@ -192,7 +195,7 @@ fn programs_get_their_arguments() {
 
 #[test]
 fn patches_are_for_what_kubeadm_makes() {
-    let patches = config::patches();
+    let patches = config::patches(&cluster());
     let names: Vec<&str> = patches.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -211,6 +214,12 @@ fn patches_are_for_what_kubeadm_makes() {
         assert_eq!(patch, json!({"spec": {"containers": [container]}}));
     }
     let dns: Value = serde_json::from_str(&patches[4].1).unwrap();
-    let container = json!({"name": "coredns", "readinessProbe": {"periodSeconds": 1}});
+    let container = json!({
+        "name": "coredns", "readinessProbe": {"periodSeconds": 1},
+        "env": [
+            {"name": "KUBERNETES_SERVICE_HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+            {"name": "KUBERNETES_SERVICE_PORT", "value": "6443"},
+        ],
+    });
     assert_eq!(dns, json!({"spec": {"template": {"spec": {"containers": [container]}}}}));
 }

@@ -57,7 +57,7 @@ pub(crate) fn model(node: &Node) -> Result<Cluster> {
 fn wanted(node: &Node) -> Result<Vec<(PathBuf, String)>> {
     let cluster = model(node)?;
     let patches = node.paths.kubernetes().join("patches");
-    let patches = config::patches().into_iter().map(|(name, text)| (patches.join(name), text));
+    let patches = config::patches(&cluster).into_iter().map(|(name, text)| (patches.join(name), text));
     let kubelet = (node.paths.kubelet().join("config.yaml"), config::kubelet(&cluster));
     Ok(patches.chain([kubelet]).collect())
 }

@@ -15,21 +15,45 @@ use crate::node::Node;
 
 /// How long one answer may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How often a daemon is asked while it starts.
+const POLL: Duration = Duration::from_millis(25);
+/// How often the cluster is asked while it starts, which costs it something.
+const CLUSTER_POLL: Duration = Duration::from_millis(200);
 
 /// Where the kubelet says how it is.
 const KUBELET_HEALTH_PORT: u16 = 10_248;
 
-/// How long a part may take until it is healthy for the first time, and what is waited for.
-pub(crate) const fn start_limit(part: Part) -> (Duration, &'static str) {
+/// How it is found out that a part has started.
+pub(crate) struct Start {
+    /// How long it may take until it is healthy for the first time.
+    pub(crate) limit: Duration,
+    /// What is waited for.
+    pub(crate) awaited: &'static str,
+    /// How often it is asked.
+    pub(crate) poll: Duration,
+    /// How many times in a row it must be healthy.
+    pub(crate) looks: u32,
+}
+
+/// Says how it is found out that a part has started.
+pub(crate) fn start(part: Part) -> Start {
+    let daemon =
+        |seconds, awaited| Start { limit: Duration::from_secs(seconds), awaited, poll: POLL, looks: 1 };
     match part {
         // Its steps have seen to it.
-        Part::Machine | Part::Box | Part::Components => (Duration::ZERO, ""),
+        Part::Machine | Part::Box | Part::Components => daemon(0, ""),
         // A store that was not closed well is looked through first.
-        Part::Shimd => (Duration::from_secs(60), "shimd to answer on control.sock"),
+        Part::Shimd => daemon(60, "shimd to answer on control.sock"),
         // It looks at every container that it had.
-        Part::Containerd => (Duration::from_secs(120), "containerd's CRI to be ready, by cri.sock"),
-        Part::Kubelet => (Duration::from_secs(60), "the kubelet's /healthz"),
-        Part::Kubernetes => (Duration::from_secs(300), "the system pods to be ready"),
+        Part::Containerd => daemon(120, "containerd's CRI to be ready, by cri.sock"),
+        Part::Kubelet => daemon(60, "the kubelet's /healthz"),
+        Part::Kubernetes => Start {
+            limit: Duration::from_secs(300),
+            awaited: "the system pods to be ready",
+            poll: CLUSTER_POLL,
+            // The kubelet says of a pod whose first probe answers at once that it is ready, not ready, and ready.
+            looks: 2,
+        },
     }
 }
 

@@ -24,11 +24,6 @@ const LOOK_PERIOD: Duration = Duration::from_secs(10);
 const BOX_LOOK_PERIOD: Duration = Duration::from_secs(30);
 /// How many looks in a row must find it ill before that is said.
 const ILL_LOOKS: u32 = 3;
-/// How often a part is asked while it starts.
-const START_POLL: Duration = Duration::from_millis(25);
-/// How often the cluster is asked while it starts, which costs it something.
-const CLUSTER_POLL: Duration = Duration::from_millis(200);
-
 /// How long a process that was killed may take to be seen to have ended.
 const DYING: Duration = Duration::from_millis(200);
 
@@ -147,20 +142,23 @@ async fn blame(node: &Node, part: Part, error: Error) -> Error {
 
 /// Waits until a part is healthy and returns its version.
 async fn healthy(node: &Node, part: Part) -> Result<String> {
-    let (limit, awaited) = health::start_limit(part);
+    let health::Start { limit, awaited, poll, looks } = health::start(part);
     let started = Instant::now();
+    let mut good_looks = 0;
     loop {
         match health::check(node, part).boxed().await {
-            Ok(version) => return Ok(version),
+            Ok(version) if good_looks + 1 >= looks => return Ok(version),
+            Ok(_) => good_looks += 1,
             Err(seen) if started.elapsed() >= limit => {
                 return Err(Error::Timeout { awaited: awaited.into(), seen, limit });
             }
             Err(seen) => {
+                good_looks = 0;
                 let waiting = if part == Part::Kubernetes { seen } else { awaited.to_owned() };
                 node.events.set(part, State::Starting, format!("waiting for {waiting}"));
-                sleep(if part == Part::Kubernetes { CLUSTER_POLL } else { START_POLL }).await;
             }
         }
+        sleep(poll).await;
     }
 }
 
