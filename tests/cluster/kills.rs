@@ -1,4 +1,4 @@
-//! One bring-up during which the lifecycle service is killed at every place where it can be, once.
+//! One bring-up during which the lifecycle service is killed at every place where it can be, once; then all of it at once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tests::eventually;
 use tests::files;
 use tests::host::Host;
 
-use crate::pods;
+use crate::{life, pods};
 
 /// How long certificates may take: they are looked at every ten seconds, and whoever reads them starts again.
 const RENEWAL_LIMIT: Duration = Duration::from_secs(120);
@@ -52,5 +52,14 @@ fn up_goes_on_after_every_kill() -> Result<()> {
         cluster.kubectl(&["get", "nodes"]).run().map(drop)
     })
     .with_context(|| cluster.describe())?;
+    // All at once: what is left of the pods are their cgroups, among which a kubelet would look for them.
+    life::kill_everything(&host)?;
+    let left =
+        host.sh("find /sys/fs/cgroup -type d -path '*/shim/pods/kubepods' -exec mkdir {}/left ';' -print")?;
+    ensure!(!left.is_empty(), "the pods have no cgroups");
+    cluster.start().context("up after everything was killed")?;
+    pods::are_ready(&cluster).context("after everything was killed")?;
+    let left = host.sh("find /sys/fs/cgroup -type d -path '*/shim/pods/kubepods/left'")?;
+    assert_eq!(left, "", "cgroups of pods that are gone");
     cluster.instance().shimctl(&["reset"])?.run().map(drop)
 }

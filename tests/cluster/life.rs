@@ -78,14 +78,19 @@ fn left(host: &Host, before: &Traces) -> Result<Vec<String>> {
     Ok(left)
 }
 
-/// A reboot: everything is gone at once, cgroups and what is in the run directory with it. What was being started meanwhile goes, too.
-fn reboot(host: &Host) -> Result<()> {
+/// Kills every process of the instance. What was being started meanwhile goes, too.
+pub(crate) fn kill_everything(host: &Host) -> Result<()> {
     let left = "find /sys/fs/cgroup -path '*/shim/*' -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u";
     eventually(REBOOT_LIMIT, "everything to have ended", || {
         let left = host.sh(&format!("{left} | xargs -r kill -9 2>/dev/null || true; {left}"))?;
         ensure!(left.is_empty(), "{left} are left");
         Ok(())
-    })?;
+    })
+}
+
+/// A reboot: everything is gone at once, cgroups and what is in the run directory with it.
+fn reboot(host: &Host) -> Result<()> {
+    kill_everything(host)?;
     host.sh(
         "find /sys/fs/cgroup -depth -mindepth 1 -path '*/shim/*' -type d -exec rmdir {} +; rm -rf /run/shim",
     )

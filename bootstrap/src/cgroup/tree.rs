@@ -164,11 +164,11 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes every group, which must be empty of processes.
-    pub(crate) async fn remove(&self) -> Result<()> {
+    /// Removes a group with all below it, which must be empty of processes.
+    pub(crate) async fn remove(&self, group: &str) -> Result<()> {
         let started = Instant::now();
         for hierarchy in &self.hierarchies {
-            let top = hierarchy.mount_point.join(&self.name);
+            let top = hierarchy.mount_point.join(&self.name).join(group);
             // Ended processes leave their cgroups a moment later than they end.
             while let Err(error) = remove(&top, MAX_DEPTH) {
                 if started.elapsed() > KILL_LIMIT {

@@ -26,5 +26,5 @@ pub(crate) async fn undo(node: &Node) -> Result<()> {
         node.leave_cgroup()?;
     }
     fault::point("the cgroups are empty");
-    node.cgroup.remove().await
+    node.cgroup.remove("").await
 }

@@ -48,6 +48,10 @@ pub(crate) async fn apply(node: &Node) -> Result<()> {
         None => {
             // Containers whose box is gone have neither network nor engine any more.
             node.cgroup.end(&[PODS, CONTAINERD, SHIMS, KUBELET], Duration::ZERO).await?;
+            // A kubelet that finds the groups of pods that are gone looks for what was in them, half a minute for each.
+            node.cgroup.remove(PODS).await?;
+            fault::point("the pods of a box that is gone have no cgroups");
+            node.cgroup.ensure()?;
             words.extend(node.state.get().kubernetes.then(|| "--kubernetes".into()));
             mounts::prepare(&node.paths, node.state.get().kubernetes, &etc(node)?)?;
             fault::point("what is mounted in the box is prepared");
