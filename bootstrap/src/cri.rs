@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    Container, ContainerState, ListContainersRequest, ListPodSandboxRequest, RemovePodSandboxRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    Container, ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandbox, PodSandboxState,
+    RemovePodSandboxRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use tonic::transport::Channel;
 
@@ -18,6 +18,7 @@ use crate::supervise::health::connect;
 
 /// What a kubelet writes on containers.
 const NAMESPACE_LABEL: &str = "io.kubernetes.pod.namespace";
+const POD_LABEL: &str = "io.kubernetes.pod.name";
 const COMPONENT_LABEL: &str = "io.kubernetes.container.name";
 const GRACE_ANNOTATION: &str = "io.kubernetes.pod.terminationGracePeriod";
 /// How long a part of the control plane has to end, in seconds, when it is started again.
@@ -83,6 +84,25 @@ pub(crate) async fn running_ids(socket: &Path) -> Result<BTreeSet<String>> {
     Ok(containers.into_iter().map(|container| container.id).collect())
 }
 
+/// Lists all pods, those that have ended too.
+async fn pods(client: &mut RuntimeServiceClient<Channel>) -> Result<Vec<PodSandbox>> {
+    let listed = client.list_pod_sandbox(ListPodSandboxRequest {}).await;
+    Ok(listed.map_err(refused("for pods"))?.into_inner().items)
+}
+
+/// Returns the names of the system's pods that can have containers.
+///
+/// # Errors
+/// The runtime does not answer.
+pub(crate) async fn system_pods(socket: &Path) -> Result<BTreeSet<String>> {
+    let mut pods = pods(&mut client(socket).await?).await?;
+    pods.retain(|pod| {
+        pod.state() == PodSandboxState::SandboxReady
+            && pod.labels.get(NAMESPACE_LABEL).is_some_and(|namespace| namespace == SYSTEM)
+    });
+    Ok(pods.into_iter().filter_map(|mut pod| pod.labels.remove(POD_LABEL)).collect())
+}
+
 /// Ends the containers of all pods, etcd last; each has at most this long.
 ///
 /// # Errors
@@ -129,9 +149,8 @@ pub(crate) async fn stop_system(socket: &Path, names: &BTreeSet<&str>) -> Result
 /// # Errors
 /// The runtime does not answer, or keeps one.
 pub(crate) async fn remove_pods(socket: &Path) -> Result<()> {
-    let client = client(socket).await?;
-    let listed = client.clone().list_pod_sandbox(ListPodSandboxRequest {}).await;
-    let pods = listed.map_err(refused("for pods"))?.into_inner().items;
+    let mut client = client(socket).await?;
+    let pods = pods(&mut client).await?;
     let removed = pods.into_iter().map(|pod| {
         let mut client = client.clone();
         async move {

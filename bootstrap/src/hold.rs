@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -54,6 +55,9 @@ pub(crate) fn run(paths: &Paths, arguments: &HoldArguments) -> anyhow::Result<()
     }
 }
 
+/// Whether connections that a closed socket had not accepted go to another one of the same port, in the network of who reads it.
+const MIGRATE: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+
 fn make(paths: &Paths, kubernetes: bool) -> anyhow::Result<()> {
     // SAFETY: the process has one thread: neither the command line nor what came before starts any. File descriptors are not
     // unshared.
@@ -68,6 +72,10 @@ fn make(paths: &Paths, kubernetes: bool) -> anyhow::Result<()> {
     mount_change("/", MountPropagationFlags::SHARED | all).at("share", "/")?;
     mounts::apply(paths, kubernetes)?;
     files::set("/proc/sys/net/ipv4/ip_forward".as_ref(), "1")?;
+    // So that `ports/early.rs` can hand connections over; kernels before 5.14 have no such setting.
+    if Path::new(MIGRATE).exists() {
+        files::set(MIGRATE.as_ref(), "1")?;
+    }
     Ok(())
 }
 

@@ -29,6 +29,9 @@ failCgroupV1: false
 failSwapOn: false
 resolvConf: /etc/resolv.conf
 volumePluginDir: /var/lib/kubelet/plugins
+# As ours: how full this disk is does not matter here.
+imageGCHighThresholdPercent: 100
+evictionHard: {memory.available: 100Mi, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%, imagefs.inodesFree: 0%}
 ---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration

@@ -20,6 +20,11 @@ const USUAL: [&str; 5] = ["", "Pending", "Running", "ContainerCreating", "PodIni
 /// How many replicas of others there are, by the beginning of their names.
 const REPLICATED: [(&str, usize); 2] = [("coredns-", 2), ("kube-proxy-", 1)];
 
+/// Returns the names of the pods of the control plane.
+pub(crate) fn control_plane() -> impl Iterator<Item = String> {
+    STATIC.iter().map(|name| format!("{name}-{NAME}"))
+}
+
 /// Tells whether the API server answers and all pods are ready, with containers that run now; returns the version of the control plane.
 ///
 /// # Errors
@@ -48,7 +53,7 @@ pub(crate) fn unready(pods: &[Pod], running: &BTreeSet<String>) -> Vec<String> {
         }
     };
     let mut unready: Vec<String> = Vec::new();
-    unready.extend(STATIC.iter().filter_map(|name| named(&format!("{name}-{NAME}"))));
+    unready.extend(control_plane().filter_map(|name| named(&name)));
     for (prefix, wanted) in REPLICATED {
         let begins = |pod: &&Pod| pod.metadata.name.as_deref().is_some_and(|name| name.starts_with(prefix));
         let problems: Vec<Option<String>> = pods.iter().filter(begins).map(&problem).collect();

@@ -23,8 +23,11 @@ const LONGEST_BACK_OFF: (u32, &str) = (35, "30s");
 
 /// How long etcd waits for others before it elects itself, and how often it looks; as else, it would be up to a second at each start.
 /// The one is at least five times the other.
-const ETCD_ELECTION_MS: u32 = 250;
-const ETCD_TICK_MS: u32 = 50;
+const ETCD_ELECTION_MS: u32 = 125;
+const ETCD_TICK_MS: u32 = 25;
+
+/// What lets somebody listen on the API server's port before it does.
+const SHARES_PORT: &str = "permit-port-sharing";
 
 /// Phases of `kubeadm init` that are not run: what they do is done, or is not wanted.
 ///
@@ -108,6 +111,7 @@ fn cluster_configuration(cluster: &Cluster) -> Value {
             "extraArgs": [
                 argument("bind-address", cluster.node_address),
                 argument("kubelet-certificate-authority", format!("{PKI}/ca.crt")),
+                argument(SHARES_PORT, true),
             ],
         },
         "controllerManager": {"extraArgs": [alone[0], argument("flex-volume-plugin-dir", VOLUME_PLUGINS)]},
@@ -223,6 +227,11 @@ pub(crate) fn patches(cluster: &Cluster) -> Vec<(String, String)> {
     let dns = json!({"spec": {"template": {"spec": {"containers": [dns]}}}});
     let dns = ("corednsdeployment+strategic.json".to_owned(), format!("{dns:#}\n"));
     pods.into_iter().map(started).chain([dns]).collect()
+}
+
+/// Tells whether the API server of a manifest shares its port. One that does not could not have it while somebody listens early.
+pub(crate) fn shares_port(manifest: &str) -> bool {
+    manifest.lines().any(|line| line.trim() == format!("- --{SHARES_PORT}=true"))
 }
 
 fn cri_endpoint(cluster: &Cluster) -> String {

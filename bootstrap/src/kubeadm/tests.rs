@@ -66,13 +66,14 @@ fn kubeadm_is_told_everything() {
             "extraArgs": [
                 argument("bind-address", "192.168.65.3"),
                 argument("kubelet-certificate-authority", "/etc/kubernetes/pki/ca.crt"),
+                argument("permit-port-sharing", "true"),
             ],
         },
         "controllerManager": {"extraArgs": [alone, plug_ins]},
         "scheduler": {"extraArgs": [alone]},
         "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": [
-            argument("heartbeat-interval", "50"),
-            argument("election-timeout", "250"),
+            argument("heartbeat-interval", "25"),
+            argument("election-timeout", "125"),
         ]}},
     });
     assert_eq!(document(&cluster(), "ClusterConfiguration"), expected);
@@ -191,6 +192,21 @@ fn programs_get_their_arguments() {
             "--node-ip=192.168.65.3",
         ]
     );
+}
+
+#[test]
+fn ports_are_shared_by_who_says_so() {
+    for (manifest, expected) in [
+        (
+            "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --permit-port-sharing=true\n",
+            true,
+        ),
+        ("    - --permit-port-sharing=false\n", false),
+        ("    - --no-permit-port-sharing=true\n", false),
+        ("", false),
+    ] {
+        assert_eq!(config::shares_port(manifest), expected, "{manifest}");
+    }
 }
 
 #[test]

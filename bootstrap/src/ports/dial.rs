@@ -137,7 +137,7 @@ impl Dialer {
     }
 
     /// Has a socket made in the box. Which network a socket is of is decided when it is made.
-    async fn socket(
+    pub(super) async fn socket(
         &self,
         address: SocketAddr,
         kind: SocketType,

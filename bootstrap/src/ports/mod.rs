@@ -4,6 +4,7 @@
 //! this service itself. All listeners end with [`Ports::close`], and with this process.
 
 mod dial;
+mod early;
 mod limit;
 mod listener;
 mod server;

@@ -89,9 +89,18 @@ fn sockets(protocol: Protocol) -> Vec<Socket> {
         Protocol::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
         Protocol::Udp => ["/proc/net/udp", "/proc/net/udp6"],
     };
-    // A machine without IPv6 lacks the second.
-    let texts = lists.iter().filter_map(|list| files::read(list).ok());
-    texts.flat_map(|text| text.lines().filter_map(|line| parse(line, protocol)).collect::<Vec<_>>()).collect()
+    lists.iter().flat_map(|list| listed(list, protocol)).collect()
+}
+
+/// Reads one of the kernel's lists. A machine without IPv6 lacks some, and a process that has ended all.
+fn listed(list: &str, protocol: Protocol) -> Vec<Socket> {
+    let text = files::read(list).unwrap_or_default();
+    text.lines().filter_map(|line| parse(line, protocol)).collect()
+}
+
+/// Counts the sockets that listen at exactly this address, by a list of the kernel's for TCP.
+pub(super) fn listeners(list: &str, at: SocketAddr) -> usize {
+    listed(list, Protocol::Tcp).iter().filter(|socket| socket.local == at).count()
 }
 
 /// Reads a line of the kernel's list.

@@ -1,5 +1,6 @@
 //! `kubeadm init` has made the control plane, which answers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -8,11 +9,12 @@ use kube::api::{DeleteParams, ListParams};
 use proto::lifecycle::State;
 
 use crate::cgroup::KUBELET;
-use crate::cluster::SYSTEM;
 use crate::cluster::api::{self, failed};
+use crate::cluster::{API_PORT, SYSTEM, pods};
 use crate::command::Place;
 use crate::command::kubeadm::kubeadm;
-use crate::error::{Error, Result};
+use crate::cri;
+use crate::error::{Error, IoContext, Result};
 use crate::event::Part;
 use crate::fault;
 use crate::files;
@@ -68,13 +70,40 @@ pub(crate) async fn check_api(node: &Node) -> Result<bool> {
 
 /// Waits until the API server answers.
 pub(crate) async fn answers(node: &Node) -> Result<()> {
-    Node::eventually(API_LIMIT, "the API server to answer", || async {
+    let answer = Node::eventually(API_LIMIT, "the API server to answer", || async {
         let seen = api::ready(node).await;
         if let Err(said) = &seen {
             let message = format!("waiting for the API server: {said}");
             node.events.set(Part::Kubernetes, State::Starting, message);
         }
         seen
+    });
+    let let_wait = async {
+        if let Err(error) = let_wait(node).await {
+            // It takes longer, then.
+            tracing::warn!(%error, "cannot listen before the API server does");
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        answered = answer => answered,
+        never = let_wait => never,
+    }
+}
+
+/// Lets whoever asks the API server wait for it. A kubelet that is refused comes back seconds later, and may meet pods before services,
+/// for which it lets their containers wait ten seconds. But as long as it is making the pods of the control plane it must be refused: it asks
+/// for its node meanwhile, and goes on only when it has an answer.
+async fn let_wait(node: &Node) -> Result<()> {
+    let manifest = node.paths.kubernetes().join("manifests/kube-apiserver.yaml");
+    let Some(manifest) = files::read_if_there(&manifest)? else { return Ok(()) };
+    let Some(ports) = node.ports().filter(|_| config::shares_port(&manifest)) else { return Ok(()) };
+    let socket = node.paths.cri_socket();
+    Node::eventually(API_LIMIT, "the pods of the control plane", || async {
+        let pods = cri::system_pods(&socket).await.map_err(|error| error.to_string())?;
+        pods::control_plane().find(|name| !pods.contains(name)).map_or(Ok(()), Err)
     })
-    .await
+    .await?;
+    let at = SocketAddr::from((node.subnet()?.node(), API_PORT));
+    ports.listen_early(at).await.at("listen on", at.to_string())
 }

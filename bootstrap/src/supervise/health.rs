@@ -18,7 +18,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How often a daemon is asked while it starts.
 const POLL: Duration = Duration::from_millis(25);
 /// How often the cluster is asked while it starts, which costs it something.
-const CLUSTER_POLL: Duration = Duration::from_millis(200);
+const CLUSTER_POLL: Duration = Duration::from_millis(100);
 
 /// Where the kubelet says how it is.
 const KUBELET_HEALTH_PORT: u16 = 10_248;

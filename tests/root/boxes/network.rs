@@ -110,9 +110,22 @@ fn a_way_out_and_none_in(site: &Site) -> Result<()> {
     Ok(())
 }
 
+/// Connections that a socket in the box did not accept go to another one of the same port when it is closed: who asks for an API server
+/// that is starting need not be refused.
+fn who_waits_is_handed_over(site: &Site) -> Result<()> {
+    let perl = "use IO::Socket::INET; alarm 10; my %port = (LocalAddr => '127.0.0.1', Listen => 8, ReusePort => 1); \
+        my $early = IO::Socket::INET->new(%port) or die $!; $port{LocalPort} = $early->sockport; \
+        my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port{LocalPort}) or die $!; \
+        my $server = IO::Socket::INET->new(%port) or die $!; close $early; \
+        syswrite $client, 'hello' or die $!; my $met = $server->accept or die $!; sysread $met, my $heard, 5; print $heard";
+    assert_eq!(site.instance.in_box("perl")?.args(["-e", perl]).stdout()?, "hello");
+    Ok(())
+}
+
 #[test]
 fn on_a_machine_that_forwards_nothing() -> Result<()> {
     let site = Site::new(&Options::default(), ":", &Engine::two()?)?;
+    who_waits_is_handed_over(&site)?;
     assert_eq!(site.host.sh("cat /proc/sys/net/ipv4/ip_forward")?, "1");
     a_way_out_and_none_in(&site)?;
     // Somebody flushes all rules and stops forwarding; nobody types anything.
