@@ -26,8 +26,8 @@ const LONGEST_BACK_OFF: (u32, &str) = (35, "30s");
 const ETCD_ELECTION_MS: u32 = 125;
 const ETCD_TICK_MS: u32 = 25;
 
-/// What lets somebody listen on the API server's port before it does.
-const SHARES_PORT: &str = "permit-port-sharing";
+/// What lets somebody listen on the port of the API server, and of etcd, before it does.
+const SHARES_PORT: [&str; 2] = ["permit-port-sharing", "socket-reuse-port"];
 
 /// Phases of `kubeadm init` that are not run: what they do is done, or is not wanted.
 ///
@@ -111,7 +111,7 @@ fn cluster_configuration(cluster: &Cluster) -> Value {
             "extraArgs": [
                 argument("bind-address", cluster.node_address),
                 argument("kubelet-certificate-authority", format!("{PKI}/ca.crt")),
-                argument(SHARES_PORT, true),
+                argument(SHARES_PORT[0], true),
             ],
         },
         "controllerManager": {"extraArgs": [alone[0], argument("flex-volume-plugin-dir", VOLUME_PLUGINS)]},
@@ -119,6 +119,7 @@ fn cluster_configuration(cluster: &Cluster) -> Value {
         "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": [
             argument("heartbeat-interval", ETCD_TICK_MS),
             argument("election-timeout", ETCD_ELECTION_MS),
+            argument(SHARES_PORT[1], true),
         ]}},
     })
 }
@@ -229,9 +230,10 @@ pub(crate) fn patches(cluster: &Cluster) -> Vec<(String, String)> {
     pods.into_iter().map(started).chain([dns]).collect()
 }
 
-/// Tells whether the API server of a manifest shares its port. One that does not could not have it while somebody listens early.
+/// Tells whether what a manifest starts shares its port. It could not have it otherwise while somebody listens early.
 pub(crate) fn shares_port(manifest: &str) -> bool {
-    manifest.lines().any(|line| line.trim() == format!("- --{SHARES_PORT}=true"))
+    let says = |line: &str| SHARES_PORT.iter().any(|flag| line.trim() == format!("- --{flag}=true"));
+    manifest.lines().any(says)
 }
 
 fn cri_endpoint(cluster: &Cluster) -> String {

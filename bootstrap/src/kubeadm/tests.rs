@@ -74,6 +74,7 @@ fn kubeadm_is_told_everything() {
         "etcd": {"local": {"dataDir": "/var/lib/etcd", "extraArgs": [
             argument("heartbeat-interval", "25"),
             argument("election-timeout", "125"),
+            argument("socket-reuse-port", "true"),
         ]}},
     });
     assert_eq!(document(&cluster(), "ClusterConfiguration"), expected);
@@ -201,6 +202,7 @@ fn ports_are_shared_by_who_says_so() {
             "spec:\n  containers:\n  - command:\n    - kube-apiserver\n    - --permit-port-sharing=true\n",
             true,
         ),
+        ("    - --socket-reuse-port=true\n", true),
         ("    - --permit-port-sharing=false\n", false),
         ("    - --no-permit-port-sharing=true\n", false),
         ("", false),

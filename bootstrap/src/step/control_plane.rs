@@ -1,6 +1,6 @@
 //! `kubeadm init` has made the control plane, which answers.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -25,6 +25,8 @@ use crate::step::kubelet;
 
 /// How long the API server may take after the kubelet was started.
 const API_LIMIT: Duration = Duration::from_secs(240);
+/// Where the API server finds etcd.
+const ETCD_PORT: u16 = 2379;
 /// The type of the secrets that let nodes join.
 const TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
 
@@ -81,7 +83,7 @@ pub(crate) async fn answers(node: &Node) -> Result<()> {
     let let_wait = async {
         if let Err(error) = let_wait(node).await {
             // It takes longer, then.
-            tracing::warn!(%error, "cannot listen before the API server does");
+            tracing::warn!(%error, "cannot listen before the control plane does");
         }
         std::future::pending().await
     };
@@ -91,19 +93,25 @@ pub(crate) async fn answers(node: &Node) -> Result<()> {
     }
 }
 
-/// Lets whoever asks the API server wait for it. A kubelet that is refused comes back seconds later, and may meet pods before services,
-/// for which it lets their containers wait ten seconds. But as long as it is making the pods of the control plane it must be refused: it asks
-/// for its node meanwhile, and goes on only when it has an answer.
+/// Lets whoever asks the API server wait for it, and that for etcd. A kubelet that is refused comes back seconds later, and may meet pods before
+/// services, for which it lets their containers wait ten seconds. But as long as it is making the pods of the control plane it must be refused: it
+/// asks for its node meanwhile, and goes on only when it has an answer.
 async fn let_wait(node: &Node) -> Result<()> {
-    let manifest = node.paths.kubernetes().join("manifests/kube-apiserver.yaml");
-    let Some(manifest) = files::read_if_there(&manifest)? else { return Ok(()) };
-    let Some(ports) = node.ports().filter(|_| config::shares_port(&manifest)) else { return Ok(()) };
     let socket = node.paths.cri_socket();
     Node::eventually(API_LIMIT, "the pods of the control plane", || async {
         let pods = cri::system_pods(&socket).await.map_err(|error| error.to_string())?;
         pods::control_plane().find(|name| !pods.contains(name)).map_or(Ok(()), Err)
     })
     .await?;
-    let at = SocketAddr::from((node.subnet()?.node(), API_PORT));
+    let api = listen_early(node, "kube-apiserver", (node.subnet()?.node(), API_PORT).into());
+    let etcd = listen_early(node, "etcd", (Ipv4Addr::LOCALHOST, ETCD_PORT).into());
+    futures::future::try_join(api, etcd).await.map(drop)
+}
+
+/// Listens on the port of a part of the control plane until it does itself, if it shares it.
+async fn listen_early(node: &Node, part: &str, at: SocketAddr) -> Result<()> {
+    let manifest = node.paths.kubernetes().join(format!("manifests/{part}.yaml"));
+    let shares = files::read_if_there(&manifest)?.is_some_and(|manifest| config::shares_port(&manifest));
+    let Some(ports) = node.ports().filter(|_| shares) else { return Ok(()) };
     ports.listen_early(at).await.at("listen on", at.to_string())
 }
