@@ -50,8 +50,6 @@ fn containers(cluster: &Cluster) -> Result<BTreeSet<String>> {
 
 /// Returns the IDs of the containers that run.
 fn running(cluster: &Cluster) -> Result<BTreeSet<String>> {
-    let endpoint = format!("unix://{}", cluster.instance().socket().display());
-    let listed =
-        cluster.program("crictl").args(["--runtime-endpoint", &endpoint, "ps", "--quiet", "--no-trunc"]);
-    Ok(listed.stdout()?.split_whitespace().map(str::to_owned).collect())
+    let listed = cluster.instance().crictl()?.run(&["ps", "--quiet", "--no-trunc"])?;
+    Ok(listed.split_whitespace().map(str::to_owned).collect())
 }

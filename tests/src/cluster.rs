@@ -84,14 +84,9 @@ impl Cluster {
         &self.instance
     }
 
-    /// Prepares a call of a program of the node.
-    pub fn program(&self, name: &str) -> Command {
-        self.host.command(self.root.join("bin").join(name))
-    }
-
     /// Prepares a call of the instance's kubectl, with the kubeconfig that the user has.
     pub fn kubectl(&self, args: &[&str]) -> Command {
-        let kubectl = self.program("kubectl").args(args);
+        let kubectl = self.host.command(self.root.join("bin/kubectl")).args(args);
         if self.root == Path::new(DEFAULT_ROOT) {
             return kubectl;
         }

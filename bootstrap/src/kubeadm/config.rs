@@ -23,7 +23,7 @@ const LONGEST_BACK_OFF: (u32, &str) = (35, "30s");
 
 /// How long etcd waits for others before it elects itself, and how often it looks; as else, it would be up to a second at each start.
 /// The one is at least five times the other.
-const ETCD_ELECTION_MS: u32 = 125;
+const ETCD_ELECTION_MS: u32 = 5 * ETCD_TICK_MS;
 const ETCD_TICK_MS: u32 = 25;
 
 /// What lets somebody listen on the port of the API server, and of etcd, before it does.
